@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What every composition must obey, whatever it is made of. One table-driven check instantiates it for each legal one.
+
+#include <gradpress/communicate/threads.hpp>
+#include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/feedback/ef21.hpp>
+#include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/reducer.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace gradpress::test {
+
+inline constexpr int steps = 20;
+inline constexpr int poisoned_step = 7;
+
+struct case_tensor {
+  std::string name;
+  shape dims;
+};
+inline std::vector<case_tensor> const& case_tensors() {
+  static std::vector<case_tensor> const all = {{"n0", {0, 1}}, {"n1", {1, 1}}, {"n31", {31, 1}}, {"n32", {8, 4}}, {"n33", {3, 11}}, {"n1000", {40, 25}}};
+  return all;
+}
+
+/// Heavy-tailed, different on each rank and in each step, the same in every run.
+inline std::vector<float> gradient_of(int rank, int step, std::size_t tensor, std::size_t n) {
+  std::vector<float> g(n);
+  key const k = key{77}.with(static_cast<std::uint64_t>(rank)).with(static_cast<std::uint64_t>(step)).with(tensor);
+  for (std::size_t i = 0; i < n; ++i) {
+    float const u = k.uniform(i) - 0.5f;
+    g[i] = u * u * u * 8.f + (i % 5 == 0 ? 0.25f : 0.f);
+  }
+  return g;
+}
+
+using fields = std::map<std::string, std::vector<float>>;
+template <class Reducer, class Tensor>
+fields state_of_tensor(Reducer& r, Tensor t) {
+  fields f;
+  r.visit(t, [&](char const* name, auto b) { f[name] = std::vector<float>(b.data(), b.data() + b.extent(0)); });
+  return f;
+}
+
+/// What one rank saw: everything the laws speak of, checked after all ranks are done.
+struct diary {
+  struct entry {
+    std::vector<float> gradient, update;
+    fields before, after;
+  };
+  std::vector<std::vector<entry>> pages;  // [step][tensor]
+  std::vector<std::uint64_t> bytes;       // a step
+  std::string complaint;
+};
+
+// ---- bytes by the formulas of docs/wire.md; those of the codes alone have their own tests -----------------------------
+
+inline std::size_t pad4(std::size_t n) { return (n + 3) & ~std::size_t{3}; }
+/// A composition without its type: what the check needs to know, so that it is compiled once and not once a composition.
+struct composition {
+  using reducer_type = reducer<Kokkos::Serial>;
+  std::string text;
+  memory_law law = memory_law::none;
+  bool fixed_size = true;
+  bool loses_mass = false;  ///< the published put-back of gTop-k, by design
+  bool sums_narrow = false;  ///< sums in 16 bits round again inside the transport: stated, and held to the wire's precision
+  std::function<reducer_type::tensor(reducer_type&, case_tensor const&)> add;
+  std::function<std::uint64_t(int P, int rank)> bytes;  ///< a step
+};
+
+template <class Pr, class S, class Q, class F, class X>
+std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X> const& c, int P, int rank) {
+  std::uint64_t total = 0;
+  for (int round = 0; round < Pr::rounds; ++round) {
+    std::uint64_t body = 0, first_chunks = 0;
+    for (auto const& t : case_tensors()) {
+      auto const n = c.projector.coefficients(t.dims, round), k = c.selector.max_kept(n);
+      body += (S::where == support::own ? 4 * k : 0) + pad4(c.quantizer.code_bytes(k));
+      if constexpr (chunks_tensors<X>) {
+        std::size_t grain = 1;
+        if constexpr (requires { c.quantizer.grain(); }) grain = c.quantizer.grain();
+        auto const grains = (n + grain - 1) / grain, ranks = static_cast<std::size_t>(P);
+        first_chunks += pad4(c.quantizer.code_bytes(std::min(n, (grains + ranks - 1) / ranks * grain)));
+      }
+    }
+    if constexpr (agreeing<Q>) total += 4 * case_tensors().size();  // one float a tensor, in the phase before
+    if constexpr (std::same_as<X, all_reduce>) total += body;
+    if constexpr (std::same_as<X, all_gather>) total += body + (c.kind.combines == combination::sum ? 0 : 32);
+    if constexpr (std::same_as<X, scatter_reduce>) total += static_cast<std::uint64_t>(P) * (32 + first_chunks);
+    if constexpr (std::same_as<X, gtop_k>) {
+      std::uint64_t sends = rank == 0 ? 0 : 1;                                       // once up
+      for (int d = 1; d < P; d *= 2) sends += rank % (2 * d) == 0 && rank + d < P;  // and down to each child
+      total += sends * (32 + body);
+    }
+  }
+  return total;
+}
+
+template <class Pr, class S, class Q, class F, class X>
+composition describe_composition(compressor<Pr, S, Q, F, X> const& c) {
+  composition d;
+  d.text = c.text();
+  d.law = F::law;
+  d.fixed_size = S::fixed_size;
+  if constexpr (std::same_as<X, gtop_k>) d.loses_mass = c.exchange.dropped == put_back::published;
+  d.sums_narrow = std::same_as<X, all_reduce> && is_narrow(scalar_of<typename Q::adds_as>);
+  d.add = [c](composition::reducer_type& r, case_tensor const& t) { return r.add(t.name, t.dims.rows, t.dims.cols, c); };
+  d.bytes = [c](int P, int rank) { return bytes_by_formula(c, P, rank); };
+  return d;
+}
+
+// ---- the check -----------------------------------------------------------------------------------------------------
+
+inline void write_diary(composition const& method, thread_communicator& comm, diary& d) {
+  composition::reducer_type r{Kokkos::Serial{}, comm, {.seed = 5}};
+  auto const& tensors = case_tensors();
+  std::vector<composition::reducer_type::tensor> handles;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {  // registered in another order on each rank
+    auto const& t = tensors[(i + static_cast<std::size_t>(comm.rank())) % tensors.size()];
+    handles.push_back(method.add(r, t));
+  }
+  std::rotate(handles.begin(), handles.end() - static_cast<std::ptrdiff_t>(static_cast<std::size_t>(comm.rank()) % tensors.size()), handles.end());
+  auto const snapshot = [&] {
+    std::vector<fields> all;
+    for (auto const h : handles) all.push_back(state_of_tensor(r, h));
+    return all;
+  };
+  for (int s = 0; s < steps; ++s) {
+    std::vector<diary::entry> page(tensors.size());
+    auto const before = snapshot();
+    for (std::size_t i = 0; i < tensors.size(); ++i) page[i].gradient = page[i].update = gradient_of(comm.rank(), s, i, tensors[i].dims.size());
+    if (s == poisoned_step) {  // one rank's NaN, then the same step again without it
+      auto poisoned = page;
+      bool const mine = comm.rank() == comm.size() - 1;
+      if (mine) poisoned[4].update[17] = s % 2 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+      auto const handed_in = poisoned[4].update;
+      for (std::size_t i = 0; i < tensors.size(); ++i) r.stage(handles[i], poisoned[i].update.data());
+      try {
+        r.average();
+        d.complaint = "a NaN on one rank was not reported";
+      } catch (non_finite_error const& e) {
+        std::string const what = e.what();
+        if (what.find("tensor 'n33'") == std::string::npos || what.find("rank " + std::to_string(comm.size() - 1)) == std::string::npos)
+          d.complaint = "the error names neither tensor nor rank: " + what;
+      }
+      if (snapshot() != before) d.complaint = "a poisoned step changed a memory";
+      if (std::memcmp(poisoned[4].update.data(), handed_in.data(), 4 * handed_in.size()) != 0 || poisoned[5].update != page[5].update) d.complaint = "a poisoned step changed a gradient";
+    }
+    r.reset_statistics();
+    for (std::size_t i = 0; i < tensors.size(); ++i) r.stage(handles[i], std::span<float>(page[i].update));
+    r.average();
+    d.bytes.push_back(r.stats().bytes_sent);
+    auto const after = snapshot();
+    for (std::size_t i = 0; i < tensors.size(); ++i) page[i].before = before[i], page[i].after = after[i];
+    d.pages.push_back(std::move(page));
+  }
+}
+
+inline bool same_bits(std::vector<float> const& a, std::vector<float> const& b) { return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), 4 * a.size()) == 0); }
+
+/// Largest violation of the memory's law over all elements, relative to the largest number involved.
+inline double law_violation(memory_law law, std::vector<diary> const& ranks, int s, std::size_t t) {
+  auto const P = static_cast<double>(ranks.size());
+  auto const at = static_cast<std::size_t>(s);
+  double worst = 0;
+  for (std::size_t i = 0; i < ranks[0].pages[at][t].gradient.size(); ++i) {
+    double left = 0, right = 0, scale = 1e-30;
+    for (auto const& d : ranks) {
+      auto const& e = d.pages[at][t];
+      if (law == memory_law::additive) {
+        left += static_cast<double>(e.gradient[i]) + e.before.at("residual")[i];
+        right += e.update[i] + static_cast<double>(e.after.at("residual")[i]);
+        scale = std::max({scale, std::abs(static_cast<double>(e.gradient[i])) + std::abs(e.before.at("residual")[i]), std::abs(static_cast<double>(e.update[i])), std::abs(static_cast<double>(e.after.at("residual")[i]))});
+      } else {
+        left += e.after.at("mirror")[i];
+        right += e.after.at("mine")[i];
+        scale = std::max({scale, std::abs(static_cast<double>(e.after.at("mirror")[i])), std::abs(static_cast<double>(e.after.at("mine")[i])), 1.0});
+      }
+    }
+    worst = std::max(worst, std::abs(left - right) / (P * scale));
+  }
+  return worst;
+}
+
+inline void check_composition(composition const& method, int P) {
+  INFO("composition ", method.text, ", P = ", P);
+  std::vector<diary> ranks(static_cast<std::size_t>(P));
+  REQUIRE_NOTHROW(run_ranks(P, [&](thread_communicator& comm) { write_diary(method, comm, ranks[static_cast<std::size_t>(comm.rank())]); }));
+  std::string bad;
+  for (auto const& d : ranks)
+    if (!d.complaint.empty()) bad = d.complaint;
+  for (int s = 0; s < steps && bad.empty(); ++s)
+    for (std::size_t t = 0; t < case_tensors().size(); ++t) {
+      auto const at = static_cast<std::size_t>(s);
+      for (auto const& d : ranks) {
+        if (!same_bits(d.pages[at][t].update, ranks[0].pages[at][t].update)) bad = "replicas differ";
+        for (auto const v : d.pages[at][t].update)
+          if (!std::isfinite(v)) bad = "an update is not finite";
+      }
+      if (method.law == memory_law::none || method.loses_mass) continue;
+      double const violation = law_violation(method.law, ranks, s, t);
+      if (!(violation < (method.sums_narrow ? 0.03 : 4e-6)))
+        bad = "the memory's law is broken by " + std::to_string(violation) + " in step " + std::to_string(s) + ", tensor " + case_tensors()[t].name;
+    }
+  for (int r = 0; r < P && bad.empty() && method.fixed_size; ++r)
+    for (auto const b : ranks[static_cast<std::size_t>(r)].bytes)
+      if (auto const formula = method.bytes(P, r); b != formula) bad = "rank " + std::to_string(r) + " sent " + std::to_string(b) + " bytes, the formula says " + std::to_string(formula);
+  CHECK(bad == "");
+}
+
+// ---- the table -----------------------------------------------------------------------------------------------------
+
+struct tally {
+  int legal = 0, refused = 0;
+};
+
+template <class Pr, class S, class Q, class F, class X>
+void check_if_legal(Pr p, S s, Q q, F f, X x, tally& count) {
+  using resolved = resolved_exchange<X, kind_of<Pr, S, Q>, remembers<F>>;
+  if constexpr (resolved::accepts(kind_of<Pr, S, Q>)) {
+    ++count.legal;
+    auto const method = describe_composition(compress_with(x, f, q, s, p));
+    for (int P = 1; P <= 9; ++P) check_composition(method, P);
+  } else {
+    ++count.refused;
+  }
+}
+template <class Pr, class S, class Q, class F>
+void check_exchanges(Pr p, S s, Q q, F f, tally& count) {
+  check_if_legal(p, s, q, f, all_reduce{}, count);
+  check_if_legal(p, s, q, f, all_gather{}, count);
+  check_if_legal(p, s, q, f, scatter_reduce{}, count);
+  check_if_legal(p, s, q, f, gtop_k{}, count);
+  if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>)) check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
+}
+template <class Pr, class S, class Q>
+void check_feedbacks(Pr p, S s, Q q, tally& count) {
+  check_exchanges(p, s, q, no_feedback{}, count);
+  check_exchanges(p, s, q, error_feedback{}, count);
+  check_exchanges(p, s, q, ef21{}, count);
+}
+
+}  // namespace gradpress::test

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# A test that hangs is a failure, not a wait.
+set(gradpress_test_timeout 60)
+
+function(gradpress_test_name result source)
+  string(REGEX REPLACE "\\.cpp$" "" name "${source}")
+  string(REPLACE "/" "." name "${name}")
+  set(${result} "${name}" PARENT_SCOPE)
+endfunction()
+
+function(gradpress_add_test source)
+  gradpress_test_name(name "${source}")
+  add_executable(test.${name} ${source})
+  target_link_libraries(test.${name} PRIVATE gradpress_test_main)
+  add_test(NAME ${name} COMMAND test.${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${gradpress_test_timeout})
+endfunction()
+
+function(gradpress_add_mpi_test source)
+  gradpress_test_name(name "${source}")
+  if(gradpress_mpi_problem)
+    gradpress_add_skipped_test(${name} "${gradpress_mpi_problem}")
+    return()
+  endif()
+  add_executable(test.${name} ${source})
+  target_link_libraries(test.${name} PRIVATE gradpress_test_mpi_main)
+  foreach(ranks 1 2 4)
+    gradpress_mpi_command(command ${ranks})
+    add_test(NAME ${name}.${ranks} COMMAND ${command} $<TARGET_FILE:test.${name}>)
+    set_tests_properties(${name}.${ranks} PROPERTIES
+      TIMEOUT ${gradpress_test_timeout} PROCESSORS ${ranks} LABELS mpi ENVIRONMENT "${gradpress_mpi_environment}")
+  endforeach()
+endfunction()
+
+# Stands in the summary as skipped, with its reason, instead of being silently absent.
+function(gradpress_add_skipped_test name reason)
+  add_test(NAME ${name} COMMAND "${CMAKE_COMMAND}" -E echo "SKIP: ${reason}")
+  set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "^SKIP: ")
+endfunction()
+
+# Each `CASE_NAME ... // expect: sentence` of the source is compiled with CASE_NAME defined. It passes where the
+# compiler refuses it with that sentence among the first lines it prints, so not for an error of another kind.
+function(gradpress_add_compile_fail_tests source)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${source}")
+  gradpress_test_name(stem "${source}")
+  set(control ${stem}.control)
+  add_library(${control} OBJECT ${source})  # with no CASE_ set it must compile
+  target_link_libraries(${control} PRIVATE gradpress_dev)
+
+  # What the control is compiled with. All includes as system ones: only the refusal is of interest here.
+  set(flags "${CMAKE_CURRENT_BINARY_DIR}/${stem}.flags")
+  set(includes "$<TARGET_PROPERTY:${control},INCLUDE_DIRECTORIES>")
+  set(options "$<TARGET_PROPERTY:${control},COMPILE_OPTIONS>")
+  file(GENERATE OUTPUT "${flags}.$<COMPILE_LANGUAGE>" CONTENT
+    "$<JOIN:${options},\n>\n-isystem \"$<JOIN:${includes},\"\n-isystem \">\"\n")
+
+  file(STRINGS "${source}" lines REGEX "CASE_[A-Z0-9_]+.*// expect: ")
+  foreach(line IN LISTS lines)
+    if(NOT line MATCHES "CASE_([A-Z0-9_]+)")
+      continue()  # the rest of a sentence with a semicolon in it
+    endif()
+    set(name ${stem}.${CMAKE_MATCH_1})
+    add_test(NAME ${name}
+      COMMAND "${CMAKE_COMMAND}" -D SOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${source} -D CASE=${CMAKE_MATCH_1}
+              -P "${CMAKE_CURRENT_SOURCE_DIR}/support/expect_sentence.cmake" --
+              "${CMAKE_CXX_COMPILER}" "${CMAKE_CXX20_STANDARD_COMPILE_OPTION}" "@${flags}.CXX" -fsyntax-only)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${gradpress_test_timeout} LABELS compile_fail)
+  endforeach()
+endfunction()
+
+# One object a header, with nothing before it: compiles only if the header includes what it uses; twice, for its guard.
+function(gradpress_add_headers_alone target)
+  set(units "")
+  foreach(header IN LISTS gradpress_headers)
+    cmake_path(RELATIVE_PATH header BASE_DIRECTORY "${PROJECT_SOURCE_DIR}/include")
+    if(header MATCHES "\\.cuh$|/nccl[^/]*\\.hpp$|/cub[^/]*\\.hpp$" OR (gradpress_mpi_problem AND header MATCHES "/mpi[^/]*\\.hpp$"))
+      continue()
+    endif()
+    set(unit "${CMAKE_CURRENT_BINARY_DIR}/headers/${header}.cpp")
+    file(CONFIGURE OUTPUT "${unit}" CONTENT "#include <@header@>\n#include <@header@>\n" @ONLY)
+    list(APPEND units "${unit}")
+  endforeach()
+  add_library(${target} OBJECT ${units})
+  target_link_libraries(${target} PRIVATE gradpress_dev)
+  if(NOT gradpress_mpi_problem)
+    target_link_libraries(${target} PRIVATE MPI::MPI_CXX)
+  endif()
+endfunction()
