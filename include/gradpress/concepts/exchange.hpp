@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What an Exchange must provide, and the sentence a user reads when it does not.
+
+#include <gradpress/concepts/selector.hpp>
+#include <gradpress/core/letter.hpp>
+#include <gradpress/core/transport.hpp>
+
+namespace gradpress {
+
+namespace concepts {
+template <class X>
+concept has_accepts = requires {
+  { X::accepts(message_kind{}) } -> std::same_as<bool>;
+};
+template <class X>
+concept has_run = requires(X const x, step<probe> const& ctx, transport& t, letter<probe>& l) { x.run(ctx, t, l); };
+}  // namespace concepts
+
+/// An exchange that gives each rank a chunk of every tensor to reduce (its messages are encoded chunk by chunk).
+template <class X>
+inline constexpr bool chunks_tensors = requires { requires X::chunked; };
+
+/// An Exchange decides how messages meet.
+///
+/// | expression                  | result | means                                                                         |
+/// |-----------------------------|--------|-------------------------------------------------------------------------------|
+/// | `typename X::family`, `X::name` |    | `family::exchange`; in the text form and the digest                           |
+/// | `X::accepts(kind)`          | bool   | constexpr: may messages of this kind meet here?                               |
+/// | `X::explain<Kind>()`        | bool   | optional, consteval: one plain sentence when they may not                     |
+/// | `X::chunked`                | bool   | optional: true if tensors are cut into one chunk a rank                       |
+/// | `x.run(ctx, transport, letter)` | void | sends the letter and delivers what arrived; a bad message becomes a complaint, never an exception, since the other ranks are waiting |
+template <class X>
+concept exchange = std::semiregular<X> && concepts::has_name<X> && concepts::has_accepts<X> && concepts::has_run<X>;
+
+/// Fails to compile with one plain sentence about the first thing that X lacks.
+template <class X>
+consteval bool explain_exchange() {
+  if constexpr (!std::semiregular<X>)
+    static_assert(always_false<X>, "Exchange: must be default-constructible and copyable; it is stored by value.");
+  else if constexpr (!concepts::has_name<X>)
+    static_assert(always_false<X>, "Exchange: needs 'static constexpr std::string_view name'.");
+  else if constexpr (!concepts::has_accepts<X>)
+    static_assert(always_false<X>, "Exchange: needs 'static constexpr bool accepts(message_kind)'.");
+  else if constexpr (!concepts::has_run<X>)
+    static_assert(always_false<X>, "Exchange: needs 'void run(ctx, transport&, letter&) const' for any execution space.");
+  return exchange<X>;
+}
+
+/// Fails to compile with one plain sentence if X does not accept Kind.
+template <class X, message_kind Kind>
+consteval bool explain_pair() {
+  if constexpr (requires { X::template explain<Kind>(); })
+    return X::template explain<Kind>();
+  else
+    static_assert(X::accepts(Kind), "Exchange: it does not accept the messages of this composition; use 'automatic'.");
+  return X::accepts(Kind);
+}
+
+}  // namespace gradpress

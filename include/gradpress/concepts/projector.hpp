@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What a Projector must provide, and the sentence a user reads when it does not.
+
+#include <gradpress/concepts/selector.hpp>
+#include <gradpress/core/state.hpp>
+
+namespace gradpress {
+
+namespace concepts {
+template <class P>
+concept has_rounds = requires {
+  { P::rounds } -> std::convertible_to<int>;
+};
+template <class P>
+concept has_linear = requires {
+  { P::linear } -> std::convertible_to<bool>;
+};
+template <class P>
+concept has_coefficients = requires(P const p) {
+  { p.coefficients(shape{}, 0) } -> std::same_as<std::size_t>;
+};
+template <class P>
+concept has_project = requires(P const p, step<probe> const& ctx, in<probe> a, state_of<P, probe>& s, view<probe> room) {
+  { p.project(ctx, shape{}, 0, a, s, room) } -> std::same_as<in<probe>>;
+};
+template <class P>
+concept has_lift = requires(P const p, step<probe> const& ctx, in<probe> c, state_of<P, probe>& s, view<probe> room) {
+  { p.lift(ctx, shape{}, c, s, room) } -> std::same_as<in<probe>>;
+};
+template <class P>
+concept has_accept = requires(P const p, step<probe> const& ctx, in<probe> mean, state_of<P, probe>& s) { p.accept(ctx, shape{}, 0, mean, s); };
+}  // namespace concepts
+
+/// A projector whose coefficients are the tensor's own elements, in order. Nothing is copied and nothing is lifted.
+template <class P>
+concept keeps_coordinates = requires { requires P::keeps_coordinates; };
+
+/// A Projector changes the representation before anything is selected.
+///
+/// | expression                                       | result   | means                                                   |
+/// |--------------------------------------------------|----------|---------------------------------------------------------|
+/// | `typename P::family`, `P::name`                  |          | `family::projector`; in the text form and the digest     |
+/// | `P::rounds`                                      | int      | dependent exchanges                                     |
+/// | `P::linear`                                      | bool     | with equal state, the sum of coefficients lifts to the sum |
+/// | `p.coefficients(dims, round)`                    | size_t   | how many                                                |
+/// | `p.project(ctx, dims, round, a, state, room)`    | in<Exec> | the coefficients of a: `room`, or a itself              |
+/// | `p.accept(ctx, dims, round, mean, state)`        | void     | only if rounds > 1: a mean that is not the last; writes tentative state |
+/// | `p.lift(ctx, dims, c, state, room)`              | in<Exec> | last-round coefficients to the tensor; for the mean and for my own |
+///
+/// Optional:
+///
+/// | expression                                       | means                                                            |
+/// |--------------------------------------------------|------------------------------------------------------------------|
+/// | `P::keeps_coordinates`                           | true: the coefficients are the elements themselves               |
+/// | `p.commit(ctx, dims, mean, state)`               | the step stands: keep what the next one starts from              |
+/// | `p.project_sum(ctx, dims, g, e, a, state, room)` | bool, round 0 in one pass: a = g + e and its coefficients; false: not finite |
+/// | `p.lift_both(ctx, dims, mean, own, state, g, a)` | one pass: g = lift(mean), a -= lift(own)                          |
+template <class P>
+concept projector = std::semiregular<P> && concepts::has_name<P> && concepts::has_rounds<P> && concepts::has_linear<P> &&
+                    concepts::has_coefficients<P> && concepts::has_project<P> && concepts::has_lift<P> &&
+                    (P::rounds == 1 || concepts::has_accept<P>);
+
+/// Fails to compile with one plain sentence about the first thing that P lacks.
+template <class P>
+consteval bool explain_projector() {
+  if constexpr (!std::semiregular<P>)
+    static_assert(always_false<P>, "Projector: must be default-constructible and copyable; it is stored by value.");
+  else if constexpr (!concepts::has_name<P>)
+    static_assert(always_false<P>, "Projector: needs 'static constexpr std::string_view name'.");
+  else if constexpr (!concepts::has_rounds<P>)
+    static_assert(always_false<P>, "Projector: needs 'static constexpr int rounds'.");
+  else if constexpr (!concepts::has_linear<P>)
+    static_assert(always_false<P>, "Projector: needs 'static constexpr bool linear'.");
+  else if constexpr (!concepts::has_coefficients<P>)
+    static_assert(always_false<P>, "Projector: needs 'std::size_t coefficients(shape, int round) const'.");
+  else if constexpr (!concepts::has_project<P>)
+    static_assert(always_false<P>, "Projector: needs 'in<Exec> project(ctx, dims, round, a, state, room) const' for any execution space.");
+  else if constexpr (!concepts::has_lift<P>)
+    static_assert(always_false<P>, "Projector: needs 'in<Exec> lift(ctx, dims, c, state, room) const' for any execution space.");
+  else if constexpr (P::rounds > 1 && !concepts::has_accept<P>)
+    static_assert(always_false<P>, "Projector: with more than one round it needs 'void accept(ctx, dims, round, mean, state) const'.");
+  return projector<P>;
+}
+
+}  // namespace gradpress

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What a Selector must provide, and the sentence a user reads when it does not.
+
+#include <gradpress/core/kind.hpp>
+#include <gradpress/core/knobs.hpp>
+#include <gradpress/core/step.hpp>
+
+#include <concepts>
+
+namespace gradpress {
+
+/// Where a selection's support comes from. Only `own` sends indices.
+enum class support {
+  all,     ///< every entry
+  shared,  ///< from the shared key: equal on all ranks, so values add up without indices
+  own      ///< from this rank's data or key
+};
+
+namespace concepts {
+/// Form, not placement, is checked: one space stands for all.
+using probe = Kokkos::DefaultHostExecutionSpace;
+
+template <class T>
+concept void_or_bool = std::same_as<T, void> || std::same_as<T, bool>;
+
+template <class S>
+concept has_where = requires {
+  { S::where } -> std::convertible_to<support>;
+};
+template <class S>
+concept has_fixed_size = requires {
+  { S::fixed_size } -> std::convertible_to<bool>;
+};
+template <class S>
+concept has_max_kept = requires(S const s) {
+  { s.max_kept(std::size_t{}) } -> std::same_as<std::size_t>;
+};
+template <class S>
+concept has_select = requires(S const s, step<probe> const& ctx, in<probe> x, selection<probe>& kept) {
+  { s.select(ctx, x, kept) } -> void_or_bool;
+};
+template <class P>
+concept has_name = requires {
+  { P::name } -> std::convertible_to<std::string_view>;
+};
+}  // namespace concepts
+
+/// A Selector decides which coefficients are sent.
+///
+/// With `s` a const value, `ctx` a `step`, `x` a view of n coefficients, `kept` a selection with room for max_kept(n):
+///
+/// | expression                | result       | means                                                                |
+/// |---------------------------|--------------|----------------------------------------------------------------------|
+/// | `typename S::family`      | type         | `family::selector`                                                   |
+/// | `S::name`                 | string view  | in the text form and the digest                                      |
+/// | `S::where`                | `support`    | does the support depend on data or rank?                             |
+/// | `S::fixed_size`           | `bool`       | is count == max_kept(n) always?                                      |
+/// | `s.max_kept(n)`           | size_t       | bound on the count; exact if fixed_size                              |
+/// | `s.select(ctx, x, kept)`  | void or bool | writes ascending distinct indices and the count; bool: false says that x holds NaN or infinity and saves the library a pass |
+/// | `S::knobs`                | tuple        | optional: its public numbers                                         |
+/// | `s.select_sum(ctx, g, e, a, kept, values)` | bool | optional, one pass over memory: a = g + e, kept = select(a), values = a[kept]; false: a is not finite |
+///
+/// With `where == shared`, `select` must not look at x. Laws: test/concepts/selector_laws.hpp.
+template <class S>
+concept selector = std::semiregular<S> && concepts::has_name<S> && concepts::has_where<S> && concepts::has_fixed_size<S> &&
+                   concepts::has_max_kept<S> && concepts::has_select<S>;
+
+/// Fails to compile with one plain sentence about the first thing that S lacks.
+template <class S>
+consteval bool explain_selector() {
+  if constexpr (!std::semiregular<S>)
+    static_assert(always_false<S>, "Selector: must be default-constructible and copyable; it is stored by value.");
+  else if constexpr (!concepts::has_name<S>)
+    static_assert(always_false<S>, "Selector: needs 'static constexpr std::string_view name'.");
+  else if constexpr (!concepts::has_where<S>)
+    static_assert(always_false<S>, "Selector: needs 'static constexpr support where' (all, shared or own).");
+  else if constexpr (!concepts::has_fixed_size<S>)
+    static_assert(always_false<S>, "Selector: needs 'static constexpr bool fixed_size'.");
+  else if constexpr (!concepts::has_max_kept<S>)
+    static_assert(always_false<S>, "Selector: needs 'std::size_t max_kept(std::size_t n) const'.");
+  else if constexpr (!concepts::has_select<S>)
+    static_assert(always_false<S>, "Selector: needs 'void select(ctx, x, kept) const' for any execution space.");
+  return selector<S>;
+}
+
+}  // namespace gradpress

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// The checksum of gathered and merged messages and of checkpoints. Guards against accidents, not against an attacker.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+namespace gradpress {
+
+/// 64 bits over `data`: four independent multiply-xor lanes over 32-byte groups, folded at the end.
+///
+/// - Order  bytes are read as little-endian 64-bit words; a tail is padded with zeros and the length is mixed in.
+/// - Cost   about one multiplication for 8 bytes; several times faster than a network.
+inline std::uint64_t checksum(std::span<std::byte const> data) noexcept {
+  constexpr std::uint64_t prime = 0x9E3779B185EBCA87ull;
+  auto const mix = [](std::uint64_t lane, std::uint64_t word) {
+    lane = (lane ^ word) * prime;
+    return lane ^ (lane >> 29);
+  };
+  std::uint64_t lane[4] = {1, 2, 3, 4};
+  auto const* p = data.data();
+  auto left = data.size();
+  for (; left >= 32; left -= 32, p += 32) {
+    std::uint64_t w[4];
+    std::memcpy(w, p, 32);
+    for (int i = 0; i < 4; ++i) lane[i] = mix(lane[i], w[i]);
+  }
+  std::uint64_t tail[4] = {};
+  if (left > 0) std::memcpy(tail, p, left);
+  for (int i = 0; i < 4; ++i) lane[i] = mix(lane[i], tail[i]);
+  std::uint64_t all = data.size() * prime;
+  for (auto const l : lane) all = mix(all, l);
+  return mix(all, 0);
+}
+
+}  // namespace gradpress

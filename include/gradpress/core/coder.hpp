@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// The one type boundary: a method at work on a tensor, as the reducer and the exchanges see it.
+
+#include <gradpress/core/step.hpp>
+
+#include <functional>
+#include <span>
+
+namespace gradpress {
+
+/// How a section's messages arrived.
+enum class arrival_form {
+  sum,   ///< one message, the sum of (or merged from) all ranks' contributions
+  each,  ///< P messages, one a rank, in rank order
+  chunks ///< P messages; number p is the mean of chunk p of the tensor
+};
+
+/// What an exchange delivers to a tensor in one phase. Lives until the step ends.
+template <class Exec>
+struct arrival {
+  std::span<in_bytes<Exec> const> messages;
+  arrival_form form = arrival_form::sum;
+};
+
+/// What the reducer does with a tensor. Nothing that a checkpoint keeps, and not the gradient, changes before `commit`.
+template <class Exec>
+class coder {
+ public:
+  using visitor = std::function<void(char const*, buffer<Exec>)>;
+
+  virtual ~coder() = default;
+  [[nodiscard]] virtual int phases() const = 0;
+  /// Bound on the bytes of this phase's message; exact where the kind's size is fixed.
+  [[nodiscard]] virtual std::size_t capacity(int phase, int world) const = 0;
+  /// Writes this rank's message and returns its bytes. Throws `non_finite_error` before anything is sent.
+  virtual std::size_t encode(step<Exec> const&, in<Exec> g, bytes<Exec> out) = 0;
+  /// A legal message that contributes nothing, for a rank that failed and must not leave the others waiting.
+  virtual std::size_t silence(step<Exec> const&, bytes<Exec> out) = 0;
+  /// Throws `payload_error` if these messages cannot be what an honest rank sent; `non_finite_error` if a sum overflowed.
+  virtual void check(step<Exec> const&, arrival<Exec>) = 0;
+  /// A phase that is not the last: what was agreed on, or the mean factor. Tentative state only.
+  virtual void accept(step<Exec> const&, arrival<Exec>) = 0;
+  /// The step stands: g becomes the mean, memories and factors move on.
+  virtual void commit(step<Exec> const&, view<Exec> g, arrival<Exec>) = 0;
+  /// Takes the last commit's memories and factors back.
+  virtual void undo() = 0;
+  virtual void visit(visitor const&) = 0;
+
+  /// Merging exchanges: folds `theirs` into `mine`; with `keeps`, this rank's memory takes what the merge drops.
+  virtual void merge(step<Exec> const&, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) = 0;
+  /// Merging exchanges with the published put-back: what I sent and the merged message lacks returns to my memory.
+  virtual void reclaim(step<Exec> const&, in_bytes<Exec> merged) = 0;
+  /// Chunked exchanges: bytes of chunk p's message.
+  [[nodiscard]] virtual std::size_t chunk_bytes(step<Exec> const&, int p) const = 0;
+  /// Chunked exchanges, at chunk p's owner: encodes the mean of the ranks' chunk messages once more; the owner's memory
+  /// takes what this loses.
+  virtual void recode(step<Exec> const&, int p, std::span<in_bytes<Exec> const> messages, bytes<Exec> out) = 0;
+};
+
+}  // namespace gradpress

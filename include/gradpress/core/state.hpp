@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What a policy keeps between steps.
+///
+/// A policy that remembers declares `template <class Exec> struct state`:
+///
+/// | expression                     | means                                                                             |
+/// |--------------------------------|-----------------------------------------------------------------------------------|
+/// | `state<Exec>(policy, ctx, d)`  | makes it; sizes may depend on knobs and shape, start values on the shared key     |
+/// | `s.visit(v)`                   | `v(name, buffer)` for everything a checkpoint keeps; tentative fields are left out |
+/// | `s.undo()`                     | optional: takes the last commit back; the reducer calls it at most once a commit  |
+///
+/// A policy that does not remember declares nothing.
+
+#include <gradpress/core/step.hpp>
+
+namespace gradpress {
+
+struct stateless {
+  template <class P, class Context>
+  stateless(P const&, Context const&, shape const&) {}
+  template <class V>
+  void visit(V&&) {}
+};
+
+namespace detail {
+template <class Policy, class Exec>
+struct state_for {
+  using type = stateless;
+};
+template <class Policy, class Exec>
+  requires requires { typename Policy::template state<Exec>; }
+struct state_for<Policy, Exec> {
+  using type = typename Policy::template state<Exec>;
+};
+}  // namespace detail
+
+template <class Policy, class Exec>
+using state_of = typename detail::state_for<Policy, Exec>::type;
+
+}  // namespace gradpress

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// Words that all stages share: index, shape, owned and borrowed memory.
+
+#include <gradpress/core/kokkos_compat.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace gradpress {
+
+/// Position of an element inside one tensor. Indices are never 64 bits on the wire.
+using index_t = std::uint32_t;
+
+/// Owned memory of an execution space.
+template <class Exec, class T = float>
+using buffer = Kokkos::View<T*, typename Exec::memory_space>;
+/// Borrowed memory: what every policy sees. Owned memory converts to it by itself.
+template <class Exec, class T = float>
+using view = Kokkos::View<T*, typename Exec::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+template <class Exec, class T = float>
+using in = view<Exec, T const>;
+template <class Exec>
+using bytes = view<Exec, std::byte>;
+template <class Exec>
+using in_bytes = view<Exec, std::byte const>;
+
+/// Matrix view of a tensor; a vector is rows x 1.
+struct shape {
+  std::size_t rows = 0, cols = 1;
+  [[nodiscard]] constexpr std::size_t size() const noexcept { return rows * cols; }
+  friend constexpr bool operator==(shape, shape) = default;
+};
+
+/// Which entries are kept: `count` of them, ascending and distinct, known on the host.
+template <class Exec>
+struct selection {
+  buffer<Exec, index_t> indices;
+  std::size_t count = 0;
+};
+
+/// Sections of a message start at multiples of 4 bytes.
+[[nodiscard]] constexpr std::size_t padded(std::size_t n) noexcept { return (n + 3) / 4 * 4; }
+
+/// The same memory seen as T.
+template <class T, class V>
+[[nodiscard]] auto as(V const& v) {
+  using element = std::conditional_t<std::is_const_v<typename V::value_type>, T const, T>;
+  return Kokkos::View<element*, typename V::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>(
+      reinterpret_cast<element*>(v.data()), v.extent(0) * sizeof(typename V::value_type) / sizeof(T));
+}
+/// Elements [from, from + n) of v.
+template <class V>
+[[nodiscard]] auto part(V const& v, std::size_t from, std::size_t n) {
+  return Kokkos::View<typename V::value_type*, typename V::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>(
+      v.data() + from, n);
+}
+
+}  // namespace gradpress

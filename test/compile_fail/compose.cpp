@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each CASE_ must be refused, and with the sentence on its line. With no CASE_ set the file compiles.
+#include <gradpress/compressor.hpp>
+#include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/quantize/stochastic_int.hpp>
+#include <gradpress/quantize/ternary.hpp>
+#include <gradpress/select/random_block.hpp>
+#include <gradpress/select/threshold.hpp>
+#include <gradpress/select/top_k.hpp>
+
+using namespace gradpress;
+
+#if defined(CASE_NOT_A_POLICY)  // expect: compress_with: every argument must be a policy
+auto const method = compress_with(top_k{}, 3);
+#elif defined(CASE_TWICE)  // expect: compress_with: two policies of the same family
+auto const method = compress_with(top_k{}, threshold{});
+#elif defined(CASE_ALL_REDUCE_OWN_SUPPORT)  // expect: all_reduce: these messages do not add up
+auto const method = compress_with(top_k{}, all_reduce{});
+#elif defined(CASE_ALL_REDUCE_CODES)  // expect: all_reduce: these messages do not add up
+auto const method = compress_with(stochastic_int{}, all_reduce{});
+#elif defined(CASE_GTOP_K_QUANTIZED)  // expect: gtop_k: merges sparse float streams of fixed size
+auto const method = compress_with(top_k{}, stochastic_int{}, gtop_k{});
+#elif defined(CASE_GTOP_K_VARIABLE)  // expect: gtop_k: merges sparse float streams of fixed size
+auto const method = compress_with(threshold{}, gtop_k{});
+#elif defined(CASE_GTOP_K_DENSE)  // expect: gtop_k: merges sparse float streams of fixed size
+auto const method = compress_with(gtop_k{});
+#elif defined(CASE_SCATTER_SPARSE)  // expect: scatter_reduce: cuts dense messages into chunks
+auto const method = compress_with(random_block{}, scatter_reduce{});
+#elif defined(CASE_SCATTER_AGREED)  // expect: scatter_reduce: cuts dense messages into chunks
+auto const method = compress_with(ternary{}, scatter_reduce{});
+#else
+auto const method = compress_with(gtop_k{}, error_feedback{}, top_k{.density = 0.1});
+static_assert(std::same_as<decltype(compress_with(top_k{}).exchange), all_gather>);
+static_assert(std::same_as<decltype(compress_with(ternary{}).exchange), all_reduce>);
+static_assert(std::same_as<decltype(compress_with().exchange), all_reduce>);
+#endif

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each CASE_ must be refused, and with the sentence on its line. With no CASE_ set the file compiles.
+#include <gradpress/concepts/selector.hpp>
+
+using namespace gradpress;
+
+struct whole {
+  static constexpr std::string_view name = "whole";
+  static constexpr support where = support::own;
+  static constexpr bool fixed_size = true;
+  std::size_t max_kept(std::size_t n) const { return n; }
+  template <class Exec>
+  void select(step<Exec> const&, in<Exec>, selection<Exec>&) const {}
+};
+struct no_name {
+  static constexpr support where = support::own;
+};
+struct no_where {
+  static constexpr std::string_view name = "no where";
+};
+struct no_fixed_size : no_where {
+  static constexpr support where = support::own;
+};
+struct no_max_kept : no_fixed_size {
+  static constexpr bool fixed_size = true;
+};
+struct no_select : no_max_kept {
+  std::size_t max_kept(std::size_t n) const { return n; }
+};
+struct returns_int : no_select {
+  template <class Exec>
+  int select(step<Exec> const&, in<Exec>, selection<Exec>&) const { return 0; }
+};
+struct no_default : whole {
+  explicit no_default(int) {}
+};
+
+#if defined(CASE_NO_DEFAULT)  // expect: Selector: must be default-constructible and copyable
+static_assert(explain_selector<no_default>());
+#elif defined(CASE_NO_NAME)  // expect: Selector: needs 'static constexpr std::string_view name'
+static_assert(explain_selector<no_name>());
+#elif defined(CASE_NO_WHERE)  // expect: Selector: needs 'static constexpr support where'
+static_assert(explain_selector<no_where>());
+#elif defined(CASE_NO_FIXED_SIZE)  // expect: Selector: needs 'static constexpr bool fixed_size'
+static_assert(explain_selector<no_fixed_size>());
+#elif defined(CASE_NO_MAX_KEPT)  // expect: Selector: needs 'std::size_t max_kept
+static_assert(explain_selector<no_max_kept>());
+#elif defined(CASE_NO_SELECT)  // expect: Selector: needs 'void select
+static_assert(explain_selector<no_select>());
+#elif defined(CASE_WRONG_RETURN)  // expect: Selector: needs 'void select
+static_assert(explain_selector<returns_int>());
+#else
+static_assert(explain_selector<whole>());
+static_assert(!selector<int> && !selector<no_select> && !selector<returns_int> && !selector<no_default>);
+#endif
