@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// Products of a large matrix M with thin ones: P = M Q, Q = M^T P, and M against P Q^T.
+///
+/// M is rows x cols, P is rows x r, Q is cols x r, all row-major floats at any address; r is 1 ... 32, and 1, 2, 4, 8 are
+/// fastest. All functions work in `low_rank_workspace` bytes. How a sum is split depends on the shape alone: the result
+/// is the same for any number of threads and on every instruction set.
+
+#include <gradpress/kernel/launch.hpp>
+#include <gradpress/kernel/low_rank_chunks.hpp>
+
+#include <atomic>
+
+namespace gradpress::kernel {
+
+/// Bytes that each of the functions below works in.
+[[nodiscard]] constexpr std::size_t low_rank_workspace(std::size_t rows, std::size_t cols, std::size_t r) noexcept {
+  auto const sets = std::max<std::size_t>(2, detail::row_ranges{rows}.count());
+  return sets * detail::vectors_size(cols, r) * sizeof(float) + 64;
+}
+
+namespace detail {
+
+/// Q as vectors, in parallel.
+template <class Exec>
+vectors<float const> split_vectors(Exec const& exec, float const* Q, std::size_t cols, std::size_t r, float* to) {
+  vectors<float> const v{to, cols, r};
+  for_ranges(exec, "gradpress::kernel::split_vectors", v.stride(), 8 * panel_cols,
+             [&](std::size_t from, std::size_t end) { split_range(Q, v, from, end); });
+  return {to, cols, r};
+}
+
+template <class Exec>
+void outer_all(Exec const& exec, outer_task const& t) {
+  for_ranges(exec, "gradpress::kernel::outer", t.rows, rows_of_chunk(t.mean.cols),
+             [&](std::size_t from, std::size_t end) { outer_rows(t, from, end); });
+}
+
+}  // namespace detail
+
+/// P = M Q.
+///
+/// - Sums   fp32 in 16 lanes, panels of 512 columns on their own first.
+/// - Cost   reads M once.
+template <class Exec>
+void multiply(Exec const& exec, float const* M, std::size_t rows, std::size_t cols, float const* Q, std::size_t r,
+              std::byte* work, float* P) {
+  auto const q = detail::split_vectors(exec, Q, cols, r, detail::aligned(work));
+  detail::multiply_task const t{M, nullptr, nullptr, false, rows, q, P, current_isa()};
+  for_ranges(exec, "gradpress::kernel::multiply", rows, detail::rows_of_chunk(cols),
+             [&](std::size_t from, std::size_t end) { detail::multiply_rows(t, from, end); });
+}
+
+/// a = g + e and P = a Q in one pass: the bits of an addition and `multiply`. False: a holds NaN or infinity.
+///
+/// - Order  a may be g or e.
+/// - Cost   reads 2 n floats and writes n, around the caches if a is large and apart from g and e.
+template <class Exec>
+bool multiply_sum(Exec const& exec, float const* g, float const* e, float* a, std::size_t rows, std::size_t cols,
+                  float const* Q, std::size_t r, std::byte* work, float* P) {
+  auto const q = detail::split_vectors(exec, Q, cols, r, detail::aligned(work));
+  auto const stream = rows * cols >= detail::streaming_from && a != g && a != e;
+  detail::multiply_task const t{g, e, a, stream, rows, q, P, current_isa()};
+  std::atomic<bool> finite{true};
+  for_ranges(exec, "gradpress::kernel::multiply_sum", rows, detail::rows_of_chunk(cols),
+             [&](std::size_t from, std::size_t end) {
+               if (!detail::multiply_rows(t, from, end)) finite.store(false, std::memory_order_relaxed);
+             });
+  return finite.load();
+}
+
+/// Q = M^T P.
+///
+/// - Sums   fp32, row after row inside ranges of 256 rows, then over the ranges.
+/// - Cost   reads M once; partial results of at most 64 ranges.
+template <class Exec>
+void multiply_transposed(Exec const& exec, float const* M, std::size_t rows, std::size_t cols, float const* P,
+                         std::size_t r, std::byte* work, float* Q) {
+  detail::transposed_task const t{M, rows, cols, P, r, detail::aligned(work), Q, current_isa()};
+  auto const panels = (cols + detail::panel_cols - 1) / detail::panel_cols;
+  for_chunks(exec, "gradpress::kernel::multiply_transposed", panels * t.ranges().count(),
+             [&](std::size_t c) { detail::transposed_panel(t, c / panels, c % panels); });
+  for_ranges(exec, "gradpress::kernel::combine_ranges", cols, 8 * detail::panel_cols,
+             [&](std::size_t from, std::size_t end) { detail::combine_ranges(t, from, end); });
+}
+
+/// out = P Q^T.
+///
+/// - Sums   p0 q0 + p1 q1 + ..., left to right, in fp32.
+/// - Cost   writes n floats, around the caches if n is large.
+template <class Exec>
+void outer(Exec const& exec, float const* P, float const* Q, std::size_t rows, std::size_t cols, std::size_t r,
+           std::byte* work, float* out) {
+  auto const q = detail::split_vectors(exec, Q, cols, r, detail::aligned(work));
+  detail::outer_all(exec, {P, rows, q, q, out, nullptr, current_isa()});
+}
+
+/// M -= P Q^T: the bits of `outer` and a subtraction.
+template <class Exec>
+void outer_subtract(Exec const& exec, float const* P, float const* Q, std::size_t rows, std::size_t cols, std::size_t r,
+                    std::byte* work, float* M) {
+  auto const q = detail::split_vectors(exec, Q, cols, r, detail::aligned(work));
+  detail::outer_all(exec, {P, rows, q, q, nullptr, M, current_isa()});
+}
+
+/// out = P Qmean^T and M -= P Qown^T in one pass over both; out is not M.
+template <class Exec>
+void outer_and_subtract(Exec const& exec, float const* P, float const* Qmean, float const* Qown, std::size_t rows,
+                        std::size_t cols, std::size_t r, std::byte* work, float* out, float* M) {
+  auto* const room = detail::aligned(work);
+  auto const mean = detail::split_vectors(exec, Qmean, cols, r, room);
+  auto const own = detail::split_vectors(exec, Qown, cols, r, room + detail::vectors_size(cols, r));
+  detail::outer_all(exec, {P, rows, mean, own, out, M, current_isa()});
+}
+
+}  // namespace gradpress::kernel

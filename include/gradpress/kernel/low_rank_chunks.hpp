@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What one chunk does in the products with thin matrices: cuts its rows into panels and feeds them to the functions of
+/// the instruction set.
+
+#include <gradpress/kernel/launch.hpp>
+#include <gradpress/kernel/portable/low_rank.hpp>
+#include <gradpress/kernel/x86/low_rank.hpp>
+
+namespace gradpress::kernel::detail {
+
+/// The functions for `width` vectors at once, width = 1, 2, 4 or 8.
+template <std::size_t R>
+inline low_rank_functions low_rank_for(isa how) noexcept {
+#if GRADPRESS_X86
+  if (how == isa::avx512) return low_rank_avx512<R>;
+  if (how == isa::avx2) return low_rank_avx2<R>;
+#endif
+  static_cast<void>(how);
+  return low_rank_portable<R>;
+}
+inline low_rank_functions low_rank_for(isa how, std::size_t width) noexcept {
+  return width == 8 ? low_rank_for<8>(how) : width == 4 ? low_rank_for<4>(how) : width == 2 ? low_rank_for<2>(how) : low_rank_for<1>(how);
+}
+
+/// Vectors from j on that are treated at once, and how many there are with those of zeros that fill up the last group.
+[[nodiscard]] constexpr std::size_t group_width(std::size_t r, std::size_t j) noexcept {
+  return r - j >= 5 ? 8 : r - j >= 3 ? 4 : r - j;
+}
+[[nodiscard]] constexpr std::size_t padded_rank(std::size_t r) noexcept { return r / 8 * 8 + (r % 8 ? group_width(r % 8, 0) : 0); }
+/// Distance of vectors: whole lanes, and one more so that they do not share the sets of a cache.
+[[nodiscard]] constexpr std::size_t vector_stride(std::size_t cols) noexcept { return (cols + lanes - 1) / lanes * lanes + lanes; }
+[[nodiscard]] constexpr std::size_t vectors_size(std::size_t cols, std::size_t r) noexcept { return padded_rank(r) * vector_stride(cols); }
+
+/// The columns of a cols x r matrix, each contiguous and filled up with zeros, as are the missing ones.
+template <class Float>
+struct vectors {
+  Float* data;
+  std::size_t cols, r;
+
+  [[nodiscard]] std::size_t stride() const noexcept { return vector_stride(cols); }
+  [[nodiscard]] Float* at(std::size_t j, std::size_t c) const noexcept { return data + j * stride() + c; }
+};
+
+/// Large blocks of rows, so that their partial results stay small: whole open rows, at most 64.
+struct row_ranges {
+  static constexpr std::size_t block = 256;
+  std::size_t rows;
+
+  [[nodiscard]] constexpr std::size_t grain() const noexcept {
+    return std::max<std::size_t>(1, ((rows + 63) / 64 + block - 1) / block) * block;
+  }
+  [[nodiscard]] constexpr std::size_t count() const noexcept { return std::max<std::size_t>(1, (rows + grain() - 1) / grain()); }
+};
+
+/// About 65536 elements, whole open rows.
+[[nodiscard]] constexpr std::size_t rows_of_chunk(std::size_t cols) noexcept {
+  return std::max<std::size_t>(1, 65536 / std::max<std::size_t>(1, cols) / open_rows) * open_rows;
+}
+inline float* aligned(std::byte* work) noexcept {
+  return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(work) + 63) / 64 * 64);
+}
+
+inline void split_range(float const* Q, vectors<float> const& v, std::size_t from, std::size_t end) noexcept {
+  auto const filled = std::min(end, v.cols);
+  for (std::size_t j = 0; j < padded_rank(v.r); ++j) {
+    float* const to = v.at(j, 0);
+    auto c = from;
+    if (j < v.r)
+      for (; c < filled; ++c) to[c] = Q[c * v.r + j];
+    for (; c < end; ++c) to[c] = 0;
+  }
+}
+
+/// `count` rows of a rows x r matrix, columns j ... j + width - 1, zeros behind the last.
+inline void copy_rows(float const* P, std::size_t r, std::size_t count, std::size_t j, std::size_t width, float* to) noexcept {
+  for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t k = 0; k < width; ++k) *to++ = j + k < r ? P[i * r + j + k] : 0.f;
+}
+/// The last columns of `count` rows, filled up with zeros to whole lanes.
+inline void copy_tails(float const* m, std::size_t m_stride, std::size_t count, std::size_t width, float* to) noexcept {
+  std::memset(to, 0, count * lanes * sizeof(float));
+  for (std::size_t i = 0; i < count; ++i) std::memcpy(to + i * lanes, m + i * m_stride, width * sizeof(float));
+}
+
+/// P = m Q, or P = (a = m + e) Q if a is not null.
+struct multiply_task {
+  float const* m;
+  float const* e;
+  float* a;
+  bool stream;
+  std::size_t rows;
+  vectors<float const> q;
+  float* P;
+  isa how;
+};
+
+/// One panel of at most open_rows rows, all columns of Q.
+inline void dot_panel(multiply_task const& t, float const* m, std::size_t m_stride, std::size_t count, std::size_t c,
+                      std::size_t width, float* sum) noexcept {
+  float tails[open_rows * lanes];
+  auto const whole = width / lanes * lanes;
+  if (width != whole) copy_tails(m + whole, m_stride, count, width - whole, tails);
+  for (std::size_t j = 0; j < t.q.r; j += 8) {
+    auto const group = group_width(t.q.r, j);
+    auto* const dot = low_rank_for(t.how, group).dot;
+    if (whole) dot(m, m_stride, count, t.q.at(j, c), t.q.stride(), whole / lanes, sum);
+    if (width != whole) dot(tails, lanes, count, t.q.at(j, c + whole), t.q.stride(), 1, sum);
+    sum += count * group * lanes;
+  }
+}
+
+inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t end) noexcept {
+  alignas(64) float sum[open_rows * 32 * lanes];
+  alignas(64) float kept[open_rows * panel_cols];
+  auto const cols = t.q.cols, r = t.q.r;
+  auto* const add = low_rank_for(t.how, 1).sum;
+  bool finite = true;
+  for (auto i = from; i < end; i += open_rows) {
+    auto const count = std::min(open_rows, end - i);
+    std::memset(sum, 0, count * padded_rank(r) * lanes * sizeof(float));
+    for (std::size_t c = 0; c < cols; c += panel_cols) {
+      auto const width = std::min(panel_cols, cols - c);
+      auto const at = i * cols + c;
+      if (!t.a) {
+        dot_panel(t, t.m + at, cols, count, c, width, sum);
+        continue;
+      }
+      for (std::size_t row = 0; row < count; ++row)
+        finite &= add(t.m + at + row * cols, t.e + at + row * cols, width, t.stream, t.a + at + row * cols, kept + row * panel_cols);
+      dot_panel(t, kept, panel_cols, count, c, width, sum);
+    }
+    float const* lane = sum;
+    for (std::size_t j = 0; j < r; j += 8)
+      for (std::size_t row = 0; row < count; ++row)
+        for (std::size_t k = 0; k < group_width(r, j); ++k, lane += lanes)
+          if (j + k < r) t.P[(i + row) * r + j + k] = sum_of_lanes(lane);
+  }
+#if GRADPRESS_X86
+  if (t.stream) _mm_sfence();
+#endif
+  return finite;
+}
+
+/// Q = M^T P by ranges of rows and panels of columns.
+struct transposed_task {
+  float const* M;
+  std::size_t rows, cols;
+  float const* P;
+  std::size_t r;
+  float* partial;
+  float* Q;
+  isa how;
+
+  [[nodiscard]] row_ranges ranges() const noexcept { return {rows}; }
+  [[nodiscard]] vectors<float> partial_of(std::size_t range) const noexcept {
+    return {partial + range * vectors_size(cols, r), cols, r};
+  }
+};
+
+inline void transposed_panel(transposed_task const& t, std::size_t range, std::size_t panel) noexcept {
+  alignas(64) float sum[8 * (panel_cols + lanes)];
+  alignas(64) float p[row_ranges::block * 8];
+  float tails[row_ranges::block * lanes];
+  auto const from = range * t.ranges().grain(), end = std::min(t.rows, from + t.ranges().grain());
+  auto const c = panel * panel_cols, width = std::min(panel_cols, t.cols - c), whole = width / lanes * lanes;
+  constexpr auto stride = panel_cols + lanes;
+  auto const to = t.partial_of(range);
+  auto i = from;
+  do {
+    auto const count = std::min(row_ranges::block, end - i);
+    float const* const m = t.M + i * t.cols + c;
+    if (width != whole) copy_tails(m + whole, t.cols, count, width - whole, tails);
+    for (std::size_t j = 0; j < t.r; j += 8) {
+      auto const group = group_width(t.r, j);
+      auto* const add = low_rank_for(t.how, group).transposed;
+      copy_rows(t.P + i * t.r, t.r, count, j, group, p);
+      std::memset(sum, 0, sizeof sum);
+      if (whole) add(m, t.cols, count, p, sum, stride, whole / lanes);
+      if (width != whole) add(tails, lanes, count, p, sum + whole, stride, 1);
+      for (std::size_t k = 0; k < group; ++k)
+        for (std::size_t x = 0; x < width; ++x)
+          *to.at(j + k, c + x) = i == from ? sum[k * stride + x] : *to.at(j + k, c + x) + sum[k * stride + x];
+    }
+    i += count;
+  } while (i < end);
+}
+
+inline void combine_ranges(transposed_task const& t, std::size_t from, std::size_t end) noexcept {
+  auto const count = t.ranges().count();
+  for (auto c = from; c < end; c += lanes)
+    for (std::size_t j = 0; j < t.r; ++j) {
+      float lane[lanes];
+      std::memcpy(lane, t.partial_of(0).at(j, c), sizeof lane);
+      for (std::size_t s = 1; s < count; ++s) {
+        float const* const more = t.partial_of(s).at(j, c);
+        for (std::size_t l = 0; l < lanes; ++l) lane[l] += more[l];
+      }
+      for (std::size_t l = 0; l < std::min(lanes, end - c); ++l) t.Q[(c + l) * t.r + j] = lane[l];
+    }
+}
+
+/// out = P mean^T unless out is null, M -= P own^T unless M is null.
+struct outer_task {
+  float const* P;
+  std::size_t rows;
+  vectors<float const> mean, own;
+  float* out;
+  float* M;
+  isa how;
+};
+
+/// One row of a panel; more than one group of vectors are added up in `room` first.
+inline void outer_row(isa how, float const* p, vectors<float const> const& q, std::size_t c, std::size_t width,
+                      outer_use use, float* to, float* room) noexcept {
+  float const* before = nullptr;
+  for (std::size_t j = 0; j < q.r; j += 8) {
+    auto const last = j + 8 >= q.r;
+    low_rank_for(how, group_width(q.r, j)).outer(p + j, q.at(j, c), q.stride(), width, before, last ? use : outer_use::store, last ? to : room);
+    before = room;
+  }
+}
+
+inline void outer_rows(outer_task const& t, std::size_t from, std::size_t end) noexcept {
+  alignas(64) float room[panel_cols];
+  alignas(64) float p[open_rows * 32];
+  auto const cols = t.mean.cols, r = t.mean.r, stride = padded_rank(r);
+  auto const stream = t.rows * cols >= streaming_from;
+  for (auto i = from; i < end; i += open_rows) {
+    auto const count = std::min(open_rows, end - i);
+    copy_rows(t.P + i * r, r, count, 0, stride, p);
+    for (std::size_t c = 0; c < cols; c += panel_cols) {
+      auto const width = std::min(panel_cols, cols - c);
+      for (std::size_t row = 0; row < count; ++row) {
+        auto const at = (i + row) * cols + c;
+        if (t.out) outer_row(t.how, p + row * stride, t.mean, c, width, stream ? outer_use::stream : outer_use::store, t.out + at, room);
+        if (t.M) outer_row(t.how, p + row * stride, t.own, c, width, outer_use::subtract, t.M + at, room);
+      }
+    }
+  }
+#if GRADPRESS_X86
+  if (stream) _mm_sfence();
+#endif
+}
+
+}  // namespace gradpress::kernel::detail

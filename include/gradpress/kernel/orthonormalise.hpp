@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// An orthonormal basis of a few long columns.
+
+#include <gradpress/kernel/isa.hpp>
+#include <gradpress/kernel/launch.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace gradpress::kernel {
+
+namespace detail {
+
+inline constexpr std::size_t most_columns = 32;
+/// What is left of a column, relative to its norm, at or below which it depends on the columns before it.
+inline constexpr double dependent = 1e-5;
+/// The same quantity below which Gram's matrix is not trusted, and columns are treated one by one.
+inline constexpr double delicate = 1e-3;
+
+/// Rows cut into at most 64 chunks.
+struct basis_chunks {
+  std::size_t rows;
+  [[nodiscard]] constexpr std::size_t grain() const noexcept { return std::max<std::size_t>(1024, (rows + 63) / 64); }
+  [[nodiscard]] constexpr std::size_t count() const noexcept { return (rows + grain() - 1) / grain(); }
+};
+[[nodiscard]] constexpr std::size_t gram_entries(std::size_t r) noexcept { return r * (r + 1) / 2; }
+
+/// A small square matrix.
+struct square {
+  double at[most_columns][most_columns];
+};
+
+/// gram[j (j + 1) / 2 + i] = column i times column j, i <= j.
+GRADPRESS_UNFUSED inline void gram_of(float const* p, std::size_t rows, std::size_t r, double* gram) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  std::fill_n(gram, gram_entries(r), 0.);
+  for (std::size_t row = 0; row < rows; ++row, p += r) {
+    double* to = gram;
+    for (std::size_t j = 0; j < r; ++j)
+      for (std::size_t i = 0; i <= j; ++i) *to++ += static_cast<double>(p[i]) * static_cast<double>(p[j]);
+  }
+}
+
+/// Every row times the upper triangle t; column j of zeros where keep[j] is false.
+GRADPRESS_UNFUSED inline void apply_triangle(float* p, std::size_t rows, std::size_t r, square const& t,
+                                             bool const* keep) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  for (std::size_t row = 0; row < rows; ++row, p += r)
+    for (std::size_t j = r; j-- > 0;) {
+      double x = 0;
+      for (std::size_t i = 0; i <= j; ++i)
+        if (keep[i]) x += static_cast<double>(p[i]) * t.at[i][j];
+      p[j] = keep[j] ? static_cast<float>(x) : 0.f;
+    }
+}
+
+/// The inverse t of Cholesky's factor, so that P t is orthonormal, over the columns to keep; a column is dropped if its
+/// norm is zero or not finite. Returns the least remainder of a column relative to its norm, 0 for a failed pivot.
+GRADPRESS_UNFUSED inline double invert_cholesky(double const* gram, std::size_t r, square& t, bool* keep) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  double norm[most_columns];
+  square up;
+  double least = 1;
+  for (std::size_t j = 0; j < r; ++j) {
+    double const* const g = gram + gram_entries(j);
+    keep[j] = g[j] > 0 && std::isfinite(g[j]);
+    if (!keep[j]) continue;
+    norm[j] = std::sqrt(g[j]);
+    double left = 1;
+    for (std::size_t i = 0; i < j; ++i) {
+      if (!keep[i]) continue;
+      double x = g[i] / norm[i] / norm[j];
+      for (std::size_t k = 0; k < i; ++k)
+        if (keep[k]) x -= up.at[k][i] * up.at[k][j];
+      up.at[i][j] = x / up.at[i][i];
+      left -= up.at[i][j] * up.at[i][j];
+    }
+    if (!(left > delicate * delicate)) return 0;
+    up.at[j][j] = std::sqrt(left);
+    least = std::min(least, up.at[j][j]);
+  }
+  for (std::size_t j = 0; j < r; ++j) {
+    if (!keep[j]) continue;
+    t.at[j][j] = 1 / up.at[j][j];
+    for (std::size_t i = j; i-- > 0;) {
+      if (!keep[i]) continue;
+      double x = 0;
+      for (std::size_t k = i + 1; k <= j; ++k)
+        if (keep[k]) x -= up.at[i][k] * t.at[k][j];
+      t.at[i][j] = x / up.at[i][i];
+    }
+  }
+  for (std::size_t i = 0; i < r; ++i)
+    for (std::size_t j = i; j < r; ++j)
+      if (keep[i] && keep[j]) t.at[i][j] /= norm[i];
+  return least;
+}
+
+GRADPRESS_UNFUSED inline double column_product(float const* p, std::size_t rows, std::size_t r, std::size_t i,
+                                               std::size_t j) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  double x = 0;
+  for (std::size_t row = 0; row < rows; ++row) x += static_cast<double>(p[row * r + i]) * static_cast<double>(p[row * r + j]);
+  return x;
+}
+/// Column j = factor * column j - product * column i.
+GRADPRESS_UNFUSED inline void column_update(float* p, std::size_t rows, std::size_t r, double factor, std::size_t j,
+                                            double product, std::size_t i) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  for (std::size_t row = 0; row < rows; ++row) {
+    auto const x = factor * static_cast<double>(p[row * r + j]);
+    p[row * r + j] = static_cast<float>(x - product * static_cast<double>(p[row * r + i]));
+  }
+}
+
+/// Modified Gram-Schmidt, every column twice.
+inline int gram_schmidt(float* p, std::size_t rows, std::size_t r) noexcept {
+  int rank = 0;
+  bool keep[most_columns];
+  for (std::size_t j = 0; j < r; ++j) {
+    auto const scale = [&] { return 1 / std::sqrt(column_product(p, rows, r, j, j)); };
+    auto const first = scale();
+    keep[j] = std::isfinite(first) && first > 0;
+    if (keep[j]) column_update(p, rows, r, first, j, 0, j);
+    for (int pass = 0; pass < 2 && keep[j]; ++pass) {
+      for (std::size_t i = 0; i < j; ++i)
+        if (keep[i]) column_update(p, rows, r, 1, j, column_product(p, rows, r, i, j), i);
+      auto const left = scale();
+      keep[j] = left < 1 / dependent;
+      if (keep[j]) column_update(p, rows, r, left, j, 0, j);
+    }
+    if (keep[j]) ++rank;
+    else
+      for (std::size_t row = 0; row < rows; ++row) p[row * r + j] = 0;
+  }
+  return rank;
+}
+
+}  // namespace detail
+
+/// Bytes that `orthonormalise` works in.
+[[nodiscard]] constexpr std::size_t orthonormalise_workspace(std::size_t rows, std::size_t r) noexcept {
+  return (detail::basis_chunks{rows}.count() * detail::gram_entries(r) + 1) * sizeof(double);
+}
+
+/// Makes the columns of P orthonormal, each against those before it; returns how many there are.
+///
+/// - Shape   rows x r, row-major, r <= 32.
+/// - Edges   a column that is zero, or depends on those before it (less than 1e-5 of its norm is left), or holds NaN or
+///           infinity becomes exactly zero. Sums run in double, so the scale of the input does not matter.
+/// - Order   chunks of rows and the order of their sums depend on the shape alone.
+/// - Cost    four passes over P, r^2 flops an element; a serial, slower way if the columns are almost dependent.
+/// - Source  Yamamoto et al., Roundoff error analysis of the CholeskyQR2 algorithm, ETNA 2015; modified Gram-Schmidt
+///           with every column treated twice where Cholesky is not safe.
+template <class Exec>
+int orthonormalise(Exec const& exec, float* P, std::size_t rows, std::size_t r, std::byte* work) {
+  detail::basis_chunks const chunks{rows};
+  auto const entries = detail::gram_entries(r);
+  auto* const partial = reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(work) + 7) / 8 * 8);
+  detail::square triangle;
+  bool keep[detail::most_columns];
+  for (int pass = 0; pass < 2; ++pass) {
+    for_chunks(exec, "gradpress::kernel::gram", chunks.count(), [&](std::size_t c) {
+      auto const from = c * chunks.grain();
+      detail::gram_of(P + from * r, std::min(chunks.grain(), rows - from), r, partial + c * entries);
+    });
+    for (std::size_t c = 1; c < chunks.count(); ++c)
+      for (std::size_t i = 0; i < entries; ++i) partial[i] += partial[c * entries + i];
+    if (rows == 0) return 0;
+    if (detail::invert_cholesky(partial, r, triangle, keep) == 0) return detail::gram_schmidt(P, rows, r);
+    for_chunks(exec, "gradpress::kernel::apply_triangle", chunks.count(), [&](std::size_t c) {
+      auto const from = c * chunks.grain();
+      detail::apply_triangle(P + from * r, std::min(chunks.grain(), rows - from), r, triangle, keep);
+    });
+  }
+  return static_cast<int>(std::count(keep, keep + r, true));
+}
+
+}  // namespace gradpress::kernel

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// One operation on every element of a range, in plain C++.
+
+#include <gradpress/kernel/blocks.hpp>
+
+namespace gradpress::kernel::detail {
+
+enum class dense_op { read, add, sub, divide, multiply };
+
+/// out = a op b, with b a vector or, if null, the scalar; `read` only looks at a.
+struct dense_pass {
+  float const* a;
+  float const* b;
+  float scalar;
+  float* out;
+  bool streaming = false;  ///< write out around the caches
+};
+
+template <dense_op Op>
+inline float dense_value(float a, float b) noexcept {
+  if constexpr (Op == dense_op::add) return a + b;
+  if constexpr (Op == dense_op::sub) return a - b;
+  if constexpr (Op == dense_op::divide) return a / b;
+  if constexpr (Op == dense_op::multiply) return a * b;
+  return a;
+}
+
+/// Runs over [from, to); returns the bits of the largest magnitude of the results.
+template <dense_op Op>
+inline std::uint32_t dense_range(dense_pass const& s, std::size_t from, std::size_t to) noexcept {
+  // Small loops of fixed length, signed integers: what compilers turn into vectors at -O2, even for SSE2.
+  std::int32_t lane[16] = {};
+  auto i = from;
+  for (; i + 16 <= to; i += 16) {
+    float v[16];
+    if (s.b)
+      for (std::size_t l = 0; l < 16; ++l) v[l] = dense_value<Op>(s.a[i + l], s.b[i + l]);
+    else
+      for (std::size_t l = 0; l < 16; ++l) v[l] = dense_value<Op>(s.a[i + l], s.scalar);
+    for (std::size_t l = 0; l < 16; ++l) {
+      auto const u = std::bit_cast<std::int32_t>(v[l]) & 0x7fffffff;
+      lane[l] = u > lane[l] ? u : lane[l];
+    }
+    if constexpr (Op != dense_op::read) std::memcpy(s.out + i, v, sizeof v);
+  }
+  for (std::size_t l = 0; i < to; ++i, ++l) {
+    auto const v = dense_value<Op>(s.a[i], s.b ? s.b[i] : s.scalar);
+    lane[l] = std::max(lane[l], std::bit_cast<std::int32_t>(v) & 0x7fffffff);
+    if constexpr (Op != dense_op::read) s.out[i] = v;
+  }
+  return static_cast<std::uint32_t>(*std::max_element(lane, lane + 16));
+}
+
+}  // namespace gradpress::kernel::detail

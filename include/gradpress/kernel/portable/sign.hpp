@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// The sign codec in plain C++: the reference for the other paths, and their way through tails.
+
+#include <gradpress/kernel/blocks.hpp>
+
+#include <cmath>
+
+namespace gradpress::kernel::detail {
+
+/// Scales are added up in pieces of this many elements.
+inline constexpr std::size_t sign_piece = 1024;
+
+/// What an encoder reads and writes; e may be null, and without e also rest.
+struct sign_encoding {
+  float const* g;
+  float const* e;
+  float* rest;
+  blocks in;
+  std::byte* codes;
+  bool streaming = false;  ///< write rest around the caches
+
+  [[nodiscard]] std::byte* words() const noexcept { return codes + 4 * in.count(); }
+};
+
+/// The tree that ends every sum over 16 lanes.
+inline float fold16(float const* lane) noexcept {
+  float a[8], b[4];
+  for (int l = 0; l < 8; ++l) a[l] = lane[l] + lane[l + 8];
+  for (int l = 0; l < 4; ++l) b[l] = a[l] + a[l + 4];
+  return (b[0] + b[2]) + (b[1] + b[3]);
+}
+
+/// Adds |x| to the lanes: element i to lane i % 16.
+inline void add_magnitudes(float const* x, std::size_t m, float* lane) noexcept {
+  std::size_t i = 0;
+  for (; i + 16 <= m; i += 16)
+    for (std::size_t l = 0; l < 16; ++l) lane[l] += std::fabs(x[i + l]);
+  for (std::size_t l = 0; i + l < m; ++l) lane[l] += std::fabs(x[i + l]);
+}
+
+/// The mean of |x|, given its sum; the slow way only if the sum left the range of float. Infinite or NaN only if x is.
+inline float sign_scale(double sum, float const* x, std::size_t m) noexcept {
+  if (!std::isfinite(sum)) {
+    sum = 0;
+    for (std::size_t i = 0; i < m; ++i) sum += std::fabs(static_cast<double>(x[i]));
+  }
+  return static_cast<float>(sum / static_cast<double>(m));
+}
+
+inline std::uint32_t sign_word(float const* x, std::size_t m) noexcept {
+  std::uint32_t word = 0;
+  for (std::size_t l = 0; l < m; ++l) word |= (std::bit_cast<std::uint32_t>(x[l]) >> 31) << l;
+  return word;
+}
+
+inline bool sign_encode_block(sign_encoding const& s, std::size_t b) noexcept {
+  auto const at = b * s.in.block, m = s.in.size(b);
+  auto const* const a = s.rest ? add_into(s.g + at, s.e ? s.e + at : nullptr, s.rest + at, m) : s.g + at;
+  double total = 0;
+  for (std::size_t i = 0; i < m; i += sign_piece) {
+    float lane[16] = {};
+    add_magnitudes(a + i, std::min(sign_piece, m - i), lane);
+    total += static_cast<double>(fold16(lane));
+  }
+  for (std::size_t i = 0; i < m; i += 32) store(s.words() + (at + i) / 8, sign_word(a + i, std::min<std::size_t>(32, m - i)));
+  auto const scale = sign_scale(total, a, m);
+  store(s.codes + 4 * b, scale);
+  if (s.rest)
+    for (std::size_t i = 0; i < m; ++i) s.rest[at + i] = a[i] - std::copysign(scale, a[i]);
+  return std::isfinite(scale);
+}
+
+/// x = decoded, or x += decoded * factor.
+struct sign_decoding {
+  std::byte const* codes;
+  blocks in;
+  float factor;
+  bool add;
+  float* x;
+  bool streaming = false;  ///< write x around the caches
+
+  [[nodiscard]] std::byte const* words() const noexcept { return codes + 4 * in.count(); }
+};
+
+/// Elements [at, at + m), all of one block.
+inline void sign_decode_values(sign_decoding const& s, float scale, std::size_t at, std::size_t m) noexcept {
+  auto const positive = s.factor * scale;
+  for (auto i = at; i < at + m; ++i) {
+    auto const negative = (static_cast<unsigned>(s.words()[i / 8]) >> (i % 8) & 1u) != 0;
+    auto const value = negative ? -positive : positive;
+    s.x[i] = s.add ? s.x[i] + value : value;
+  }
+}
+inline void sign_decode_block(sign_decoding const& s, std::size_t b) noexcept {
+  sign_decode_values(s, load_float(s.codes + 4 * b), b * s.in.block, s.in.size(b));
+}
+
+}  // namespace gradpress::kernel::detail

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// Codes -1, 0, +1 with an agreed scale: they add across ranks as integers. The codes are n numbers of T, nothing else.
+
+#include <gradpress/kernel/dense.hpp>
+#include <gradpress/kernel/portable/ternary.hpp>
+#include <gradpress/kernel/x86/ternary.hpp>
+
+namespace gradpress::kernel {
+
+namespace detail {
+
+template <ternary_code T>
+inline void ternary_encode_chunk([[maybe_unused]] isa path, float const* x, std::size_t from, std::size_t to, float scale,
+                                 std::uint64_t key, T* codes) noexcept {
+#if GRADPRESS_X86
+  if (path == isa::avx512) return ternary_encode_avx512(x, from, to, scale, key, codes);
+  if (path == isa::avx2) return ternary_encode_avx2(x, from, to, scale, key, codes);
+#endif
+  ternary_encode_values(x, from, to, scale, key, codes);
+}
+
+template <ternary_code T>
+inline void ternary_decode_chunk([[maybe_unused]] isa path, T const* codes, std::size_t from, std::size_t to, float scale,
+                                 float* x) noexcept {
+#if GRADPRESS_X86
+  if (path == isa::avx512) return ternary_decode_avx512(codes, from, to, scale, x);
+  if (path == isa::avx2) return ternary_decode_avx2(codes, from, to, scale, x);
+#endif
+  ternary_decode_values(codes, from, to, scale, x);
+}
+
+}  // namespace detail
+
+/// codes[i] = sign(x[i]) with probability |x[i]| / scale, otherwise 0. Unbiased to 2^-24 as long as |x| <= scale; all
+/// zeros if scale is 0. x is finite.
+///
+/// - Random  element i uses the upper 24 bits of word i % 4 of `philox(key, i / 4)`.
+/// - Source  Wen et al., TernGrad, NeurIPS 2017; clipping and the agreement on the scale are the caller's.
+template <ternary_code T, class Exec>
+void ternary_encode(Exec const& exec, float const* x, std::size_t n, float scale, std::uint64_t key, T* codes) {
+  auto const path = current_isa();
+  for_ranges(exec, "gradpress::kernel::ternary_encode", n, dense_grain, [&](std::size_t from, std::size_t to) {
+    if (scale > 0)
+      detail::ternary_encode_chunk(path, x, from, to, scale, key, codes);
+    else
+      std::fill(codes + from, codes + to, T{0});
+  });
+}
+
+/// x = scale * codes, for codes of one rank or their sum.
+template <ternary_code T, class Exec>
+void ternary_decode(Exec const& exec, T const* codes, std::size_t n, float scale, float* x) {
+  auto const path = current_isa();
+  for_ranges(exec, "gradpress::kernel::ternary_decode", n, dense_grain,
+             [&](std::size_t from, std::size_t to) { detail::ternary_decode_chunk(path, codes, from, to, scale, x); });
+}
+
+}  // namespace gradpress::kernel

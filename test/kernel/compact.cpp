@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gradpress/kernel/compact.hpp>
+
+#include "../support/kernel_cases.hpp"
+
+#include <cmath>
+#include <limits>
+
+using namespace gradpress;
+using namespace gradpress::test;
+
+namespace {
+constexpr auto infinity = std::numeric_limits<float>::infinity();
+constexpr auto not_a_number = std::numeric_limits<float>::quiet_NaN();
+
+struct result {
+  std::vector<index_t> kept;
+  bool finite = false;
+};
+result compact(sample const& x, std::size_t n, float tau) {
+  constexpr index_t guard = 0xabcdef;
+  std::vector<index_t> kept(n + 1, guard);
+  std::vector<std::size_t> counts(kernel::compact_chunks(n) + 1, 99);
+  result r;
+  auto const count =
+      kernel::compact(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, tau, kept.data(), counts.data(), r.finite);
+  CHECK(kept.back() == guard);
+  CHECK(counts.back() == 99);
+  kept.resize(count);
+  r.kept = kept;
+  return r;
+}
+}  // namespace
+
+TEST_CASE("keeps exactly the entries that reach the threshold") {
+  for (std::size_t n : {0u, 1u, 31u, 32u, 33u, 1000u, 4097u, 100003u})
+    for (auto kind : {data::normal, data::equal, data::zero, data::denormal}) {
+      sample const x(kind, n);
+      for (float tau : {-1.0f, -0.0f, 1e-45f, 1e-40f, 1.5f, 2.5f, infinity}) {
+        std::vector<index_t> expected;
+        for (std::size_t i = 0; i < n; ++i)
+          if (std::fabs(x[i]) >= tau) expected.push_back(static_cast<index_t>(i));
+        for_each_isa([&] {
+          auto const r = compact(x, n, tau);
+          CHECK(r.finite);
+          CHECK(r.kept == expected);
+        });
+      }
+    }
+}
+
+TEST_CASE("an entry that is not finite is kept and reported, wherever it stands") {
+  std::size_t const n = 100003;
+  sample const normal(data::normal, n);
+  for_each_isa([&] {
+    for (float bad : {not_a_number, -not_a_number, infinity, -infinity})
+      for (std::size_t at : {0u, 1u, 14u, 15u, 4096u, 65551u, 100002u})
+        for (float tau : {0.0f, 4.0f, 1e38f, infinity, not_a_number}) {
+          auto x = normal;
+          x[at] = bad;
+          auto const r = compact(x, n, tau);
+          CHECK_FALSE(r.finite);
+          CHECK(std::binary_search(r.kept.begin(), r.kept.end(), static_cast<index_t>(at)));
+          if (tau >= 1e38f) CHECK(r.kept.size() == 1);
+        }
+  });
+}
