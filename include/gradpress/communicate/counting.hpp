@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// Decorator: counts calls and bytes.
+
+#include <gradpress/communicate/decorator.hpp>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace gradpress {
+
+/// What went through, by operation. Bytes are this rank's contribution, as it handed it in.
+template <class Inner>
+class counting : public decorator<counting<Inner>, Inner> {
+ public:
+  struct tally {
+    std::uint64_t calls = 0, bytes = 0;
+  };
+  using decorator<counting, Inner>::decorator;
+
+  [[nodiscard]] std::map<std::string, tally> const& counts() const noexcept { return counts_; }
+  [[nodiscard]] std::uint64_t bytes() const {
+    std::uint64_t sum = 0;
+    for (auto const& [name, t] : counts_) sum += t.bytes;
+    return sum;
+  }
+  [[nodiscard]] std::uint64_t calls() const {
+    std::uint64_t sum = 0;
+    for (auto const& [name, t] : counts_) sum += t.calls;
+    return sum;
+  }
+
+  template <class Body>
+  void around(call const& c, std::span<std::byte>, Body const& body) {
+    body();
+    auto& t = counts_[c.name];
+    ++t.calls;
+    t.bytes += c.sent;
+  }
+
+ private:
+  std::map<std::string, tally> counts_;
+};
+template <class Inner>
+counting(Inner) -> counting<Inner>;
+
+}  // namespace gradpress

@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// The step: four families and an exchange, composed at compile time.
+///
+///     g --compensate--> a --project--> coefficients --select--> kept --quantize--> codes --encode--> message
+///       --exchange--> arrived --decode--> mean coefficients --lift--> g          what of mine was lost --keep--> memory
+///
+/// phase = round * steps + step: rounds come from the projector, steps from the quantizer (two if it must agree first).
+
+#include <gradpress/concepts/feedback.hpp>
+#include <gradpress/concepts/projector.hpp>
+#include <gradpress/concepts/quantizer.hpp>
+#include <gradpress/core/coder.hpp>
+#include <gradpress/encode/message.hpp>
+#include <gradpress/exchange/automatic.hpp>
+#include <gradpress/feedback/none.hpp>
+#include <gradpress/kernel/combine.hpp>
+#include <gradpress/kernel/dense.hpp>
+#include <gradpress/kernel/entries.hpp>
+#include <gradpress/project/identity.hpp>
+#include <gradpress/quantize/none.hpp>
+#include <gradpress/select/all.hpp>
+
+#include <utility>
+
+namespace gradpress {
+
+/// What messages of this composition are, computed from the policies.
+///
+/// Sums need linear coefficients on a common support and codes that add; merging needs floats on each rank's own support.
+template <class Pr, class S, class Q>
+inline constexpr message_kind kind_of = [] {
+  using adds_as = typename Q::adds_as;
+  message_kind k{.combines = combination::nothing, .fixed_size = S::fixed_size, .dense = S::where == support::all, .agreed = agreeing<Q>};
+  if constexpr (is_wire_scalar<adds_as> && Pr::linear) {
+    if constexpr (S::where != support::own) {
+      k.combines = combination::sum;
+      k.element = scalar_of<adds_as>;
+    } else if constexpr (std::same_as<adds_as, float> && !agreeing<Q>) {
+      k.combines = combination::merge;
+    }
+  }
+  return k;
+}();
+
+/// One method: a value, equal on all ranks. Made by `compress_with`.
+template <class Pr, class S, class Q, class F, class X>
+struct compressor {
+  Pr projector;
+  S selector;
+  Q quantizer;
+  F feedback;
+  X exchange;
+
+  static constexpr message_kind kind = kind_of<Pr, S, Q>;
+  /// "low_rank(rank=2)|all|none|error_feedback|all_reduce": what ranks compare and statistics show.
+  [[nodiscard]] std::string text() const {
+    return describe(projector) + '|' + describe(selector) + '|' + describe(quantizer) + '|' + describe(feedback) + '|' + describe(exchange);
+  }
+};
+
+/// A compressor at work on one tensor.
+template <class Exec, class Compressor>
+class tensor_coder;
+
+template <class Exec, class Pr, class S, class Q, class F, class X>
+class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> {
+  using layout = message_layout<Exec, S, Q>;
+  using visitor = typename coder<Exec>::visitor;
+  using context = step<Exec>;
+
+  static constexpr int steps = agreeing<Q> ? 2 : 1;
+  static constexpr bool direct = keeps_coordinates<Pr>;
+  static constexpr bool dense = S::where == support::all;
+  static constexpr bool has_memory = remembers<F>;
+  static constexpr bool chunked = chunks_tensors<X>;
+  static constexpr bool has_addend = requires(F const& f, state_of<F, Exec>& s) { f.addend(s); };
+
+  compressor<Pr, S, Q, F, X> use;
+  shape dims;
+  state_of<Pr, Exec> basis;
+  state_of<F, Exec> memory;
+  selection<Exec> kept;
+  buffer<Exec> rest;          // the signal, then what of it was not delivered; swapped with the memory at the commit
+  buffer<Exec> coefficients;  // projected, where they are not the signal itself
+  buffer<Exec> own;           // my decoded contribution, in coefficients; only behind a projector
+  buffer<Exec> values, agreed;
+  in<Exec> a, c, x;  // signal, its coefficients, the values to send; alive inside one step
+
+ public:
+  tensor_coder(compressor<Pr, S, Q, F, X> const& method, context const& ctx, shape d)
+      : use(method), dims(d), basis(method.projector, ctx, d), memory(method.feedback, ctx, d) {
+    auto const most = most_coefficients();
+    if constexpr (has_memory) rest = room(d.size());
+    if constexpr (!direct) coefficients = room(most);
+    if constexpr (!direct && has_memory) own = room(use.projector.coefficients(d, Pr::rounds - 1));
+    if constexpr (!dense) {
+      auto const k = use.selector.max_kept(most);
+      kept.indices = buffer<Exec, index_t>(Kokkos::view_alloc("gradpress::kept", Kokkos::WithoutInitializing), k);
+      values = room(k);
+    }
+    if constexpr (agreeing<Q>) agreed = room(use.quantizer.agreement_size(most));
+  }
+
+  int phases() const override { return Pr::rounds * steps; }
+
+  std::size_t capacity(int phase, int world) const override {
+    auto const m = use.selector.max_kept(count_of(phase));
+    if (proposes(phase)) return agreement_bytes(m);
+    if constexpr (chunked) {
+      std::size_t all = 0;
+      for (int p = 0; p < world; ++p) all += padded(use.quantizer.code_bytes(chunk(m, p, world).second));
+      return all;
+    }
+    return layout::size(use.quantizer, m);
+  }
+
+  // ---- one phase, sending side ---------------------------------------------------------------------------------
+
+  std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
+    if (ctx.phase % steps == 0) prepare(ctx, g);
+    if constexpr (agreeing<Q>)
+      if (proposes(ctx.phase)) return propose(ctx, out);
+    auto const size = write(ctx, g, out);
+    if (ctx.phase == phases() - 1) contribute(ctx, part(out, 0, size));
+    return size;
+  }
+
+  std::size_t silence(context const& ctx, bytes<Exec> out) override {
+    if constexpr (layout::counted) {
+      if (!proposes(ctx.phase)) {
+        std::memset(out.data(), 0, layout::size(use.quantizer, 0));
+        return layout::size(use.quantizer, 0);
+      }
+    }
+    auto const size = capacity(ctx.phase, ctx.world);
+    if (size > 0) std::memset(out.data(), 0, size);
+    if constexpr (layout::indexed)
+      for (index_t i = 0; !proposes(ctx.phase) && i < use.selector.max_kept(count_of(ctx.phase)); ++i)
+        std::memcpy(out.data() + 4 * std::size_t{i}, &i, 4);
+    return size;
+  }
+
+  // ---- one phase, receiving side -------------------------------------------------------------------------------
+
+  void check(context const& ctx, arrival<Exec> arrived) override {
+    auto const n = count_of(ctx.phase);
+    if (proposes(ctx.phase)) {
+      auto const proposals = as<float const>(arrived.messages[0]);
+      return require(kernel::all_finite(ctx.exec, proposals.data(), proposals.extent(0), finite_room(ctx, proposals.extent(0))), "the agreed scale is not finite");
+    }
+    for (int p = 0; p < static_cast<int>(arrived.messages.size()); ++p) {
+      auto const m = arrived.messages[static_cast<std::size_t>(p)];
+      if (arrived.form == arrival_form::chunks) {
+        auto const length = chunk(n, p, ctx.world).second;
+        check_codes(ctx, part(m, 0, use.quantizer.code_bytes(length)), length);
+      } else {
+        auto const l = layout::read(use.selector, use.quantizer, m, n);
+        l.check_indices(n);
+        check_codes(ctx, l.codes, l.count);
+      }
+    }
+  }
+
+  void accept(context const& ctx, arrival<Exec> arrived) override {
+    if (proposes(ctx.phase)) {
+      auto const shared = as<float const>(arrived.messages[0]);
+      return kernel::copy(ctx.exec, shared.data(), shared.extent(0), agreed.data());
+    }
+    if constexpr (Pr::rounds > 1) use.projector.accept(ctx, dims, ctx.phase / steps, in<Exec>(mean_coefficients(ctx, arrived)), basis);
+  }
+
+  void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
+    constexpr bool keep_first = requires { requires F::keeps_gradient; };
+    if constexpr (direct) {
+      keep(ctx, g);
+      decode_mean(ctx, arrived, g);
+    } else {
+      in<Exec> const mean = mean_coefficients(ctx, arrived);
+      if constexpr (has_memory && !keep_first && requires { use.projector.lift_both(ctx, dims, mean, in<Exec>(own), basis, g, view<Exec>(rest)); }) {
+        use.projector.lift_both(ctx, dims, mean, in<Exec>(own), basis, g, view<Exec>(rest));
+        keep(ctx, g);
+      } else {
+        if constexpr (has_memory) {
+          auto const delivered = use.projector.lift(ctx, dims, in<Exec>(own), basis, ctx.scratch(dims.size()));
+          kernel::accumulate(ctx.exec, delivered.data(), true, rest.data(), dims.size());
+          keep(ctx, g);
+        }
+        auto const update = use.projector.lift(ctx, dims, mean, basis, g);
+        if (update.data() != g.data()) kernel::copy(ctx.exec, update.data(), dims.size(), g.data());
+      }
+      if constexpr (requires { use.projector.commit(ctx, dims, mean, basis); }) use.projector.commit(ctx, dims, mean, basis);
+    }
+    if constexpr (requires { use.feedback.apply(ctx, g, memory); }) use.feedback.apply(ctx, g, memory);
+  }
+
+  void undo() override {
+    if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
+    if constexpr (requires { basis.undo(); }) basis.undo();
+  }
+
+  void visit(visitor const& v) override {
+    basis.visit(v);
+    memory.visit(v);
+  }
+
+  // ---- what exchanges ask for ----------------------------------------------------------------------------------
+
+  void merge(context const& ctx, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) override {
+    if constexpr (compressor<Pr, S, Q, F, X>::kind.combines == combination::merge) {
+      auto const n = count_of(ctx.phase);
+      auto const ours = layout::read(use.selector, use.quantizer, mine, n), other = layout::read(use.selector, use.quantizer, theirs, n);
+      other.check_indices(n);
+      auto const k = use.selector.max_kept(n), ka = ours.count, kb = other.count;
+      auto const lost_at = ctx.template scratch<index_t>(ka + kb);
+      auto const lost = ctx.scratch(ka + kb);
+      std::size_t dropped = 0;
+      auto const work = ctx.template scratch<std::byte>(kernel::merge_top_k_workspace(ka, kb));
+      kernel::merge_top_k(const_cast<index_t*>(ours.indices.data()), as<float>(part(mine, layout::codes_at(ka), 4 * ka)).data(), ka,
+                          other.indices.data(), as<float const>(other.codes).data(), kb, k, work.data(), lost_at.data(), lost.data(), dropped);
+      if (keeps) return_to_memory(ctx, lost_at.data(), lost.data(), dropped);
+    }
+  }
+
+  void reclaim(context const& ctx, in_bytes<Exec> merged) override {
+    if constexpr (compressor<Pr, S, Q, F, X>::kind.combines == combination::merge && has_memory) {
+      auto const l = layout::read(use.selector, use.quantizer, merged, count_of(ctx.phase));
+      auto const back_at = ctx.template scratch<index_t>(kept.count);
+      auto const back = ctx.scratch(kept.count);
+      std::size_t m = 0;
+      for (std::size_t i = 0, j = 0; i < kept.count; ++i) {
+        while (j < l.count && l.indices(j) < kept.indices(i)) ++j;
+        if (j < l.count && l.indices(j) == kept.indices(i)) continue;
+        back_at(m) = kept.indices(i);
+        back(m++) = x(i);
+      }
+      return_to_memory(ctx, back_at.data(), back.data(), m);
+    }
+  }
+
+  std::size_t chunk_bytes(context const& ctx, int p) const override {
+    return padded(use.quantizer.code_bytes(chunk(count_of(ctx.phase), p, ctx.world).second));
+  }
+
+  void recode(context const& ctx, int p, std::span<in_bytes<Exec> const> messages, bytes<Exec> out) override {
+    if constexpr (chunked) {
+      auto const [from, length] = chunk(count_of(ctx.phase), p, ctx.world);
+      auto const size = use.quantizer.code_bytes(length);
+      auto const mean = ctx.scratch(length);
+      for (std::size_t i = 0; i < messages.size(); ++i) {
+        auto const codes = part(messages[i], 0, size);
+        check_codes(ctx, codes, length);
+        if (i == 0)
+          use.quantizer.decode(ctx, codes, mean);
+        else
+          accumulate(ctx, codes, 1.f, mean);
+      }
+      kernel::divide(ctx.exec, mean.data(), length, static_cast<float>(ctx.world));
+      context again = ctx;
+      again.part = ctx.world + p;
+      std::memset(out.data() + size, 0, out.extent(0) - size);
+      require(kernel::all_finite(ctx.exec, mean.data(), length, finite_room(ctx, length)), "the sum over the ranks overflowed");
+      use.quantizer.encode(again, in<Exec>(mean), part(out, 0, size));
+      if constexpr (has_memory) {  // the owner remembers what the second encoding lost, for all ranks together
+        accumulate(ctx, part(out, 0, size), -1.f, mean);
+        kernel::scale_copy(ctx.exec, mean.data(), length, static_cast<float>(ctx.world), mean.data());
+        kernel::accumulate(ctx.exec, mean.data(), !direct, (direct ? rest.data() : own.data()) + from, length);
+      }
+    }
+  }
+
+ private:
+  static buffer<Exec> room(std::size_t n) { return buffer<Exec>(Kokkos::view_alloc("gradpress::tensor", Kokkos::WithoutInitializing), n); }
+  static bool proposes(int phase) { return phase % steps != steps - 1; }
+  std::size_t count_of(int phase) const { return use.projector.coefficients(dims, phase / steps); }
+  std::size_t most_coefficients() const {
+    std::size_t most = 0;
+    for (int r = 0; r < Pr::rounds; ++r) most = std::max(most, use.projector.coefficients(dims, r));
+    return most;
+  }
+  std::size_t agreement_bytes(std::size_t m) const {
+    if constexpr (agreeing<Q>) return 4 * use.quantizer.agreement_size(m);
+    return 0;
+  }
+  std::size_t grain() const {
+    if constexpr (requires { use.quantizer.grain(); }) return use.quantizer.grain();
+    return 1;
+  }
+  /// Where chunk p of m values starts, and its length: equal numbers of grains, the last chunks shorter.
+  std::pair<std::size_t, std::size_t> chunk(std::size_t m, int p, int world) const {
+    auto const grains = (m + grain() - 1) / grain(), P = static_cast<std::size_t>(world);
+    auto const each = (grains + P - 1) / P * grain(), from = std::min(m, static_cast<std::size_t>(p) * each);
+    return {from, std::min(m - from, each)};
+  }
+  static void require(bool finite, char const* what = "the gradient, or gradient plus memory, is not finite") {
+    if (!finite) throw non_finite_error(what);
+  }
+  static unsigned char* finite_room(context const& ctx, std::size_t n) {
+    return ctx.template scratch<unsigned char>(kernel::dense_chunks(n)).data();
+  }
+
+  // ---- the stages ----------------------------------------------------------------------------------------------
+
+  /// Signal, coefficients, selection: by a fused hook where one fits, else stage by stage. Same bits.
+  void prepare(context const& ctx, in<Exec> g) {
+    auto const round = ctx.phase / steps;
+    if constexpr (fuses_select) {
+      require(use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest), kept, view<Exec>(values)));
+      a = c = rest;
+      x = part(values, 0, kept.count);
+      return;
+    } else if constexpr (fuses_quantize) {
+      a = c = x = rest;  // filled by write()
+      return;
+    } else {
+      bool projected = false;
+      if constexpr (fuses_project) {
+        if (round == 0) {
+          require(use.projector.project_sum(ctx, dims, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest), basis, view<Exec>(coefficients)));
+          a = rest;
+          c = part(coefficients, 0, count_of(ctx.phase));
+          projected = true;
+        }
+      }
+      if (!projected) {
+        if (round == 0) a = use.feedback.compensate(ctx, g, memory, rest);
+        if constexpr (!direct)
+          if (round == 0) require(kernel::all_finite(ctx.exec, a.data(), a.extent(0), finite_room(ctx, a.extent(0))));
+        c = use.projector.project(ctx, dims, round, a, basis, part(coefficients, 0, direct ? 0 : count_of(ctx.phase)));
+      }
+      if constexpr (!direct) require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
+      if constexpr (dense) {
+        kept.count = c.extent(0);
+        x = c;
+      } else {
+        select(ctx);
+        kernel::gather(ctx.exec, c.data(), kept.indices.data(), kept.count, values.data());
+        x = part(values, 0, kept.count);
+      }
+    }
+  }
+
+  void select(context const& ctx) {
+    if constexpr (std::same_as<decltype(use.selector.select(ctx, c, kept)), bool>) {
+      require(use.selector.select(ctx, c, kept));
+    } else {
+      if constexpr (direct) require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
+      use.selector.select(ctx, c, kept);
+    }
+  }
+
+  std::size_t propose(context const& ctx, bytes<Exec> out) {
+    auto const size = agreement_bytes(x.extent(0));
+    if constexpr (agreeing<Q>) {
+      auto const mine = as<float>(part(out, 0, size));
+      if constexpr (std::same_as<decltype(use.quantizer.propose(ctx, x, mine)), bool>) {
+        require(use.quantizer.propose(ctx, x, mine));
+      } else {
+        check_values(ctx);
+        use.quantizer.propose(ctx, x, mine);
+      }
+    }
+    return size;
+  }
+
+  std::size_t write(context const& ctx, in<Exec> g, bytes<Exec> out) {
+    if constexpr (chunked) {
+      std::size_t at = 0;
+      context piece = ctx;
+      for (int p = 0; p < ctx.world; ++p) {
+        auto const [from, length] = chunk(count_of(ctx.phase), p, ctx.world);
+        auto const size = use.quantizer.code_bytes(length);
+        std::memset(out.data() + at + size, 0, padded(size) - size);
+        piece.part = p;
+        write_codes(piece, g, from, length, part(out, at, size));
+        at += padded(size);
+      }
+      return at;
+    } else {
+      if constexpr (dense) kept.count = count_of(ctx.phase);
+      write_codes(ctx, g, 0, kept.count, layout::write_head(use.quantizer, kept, out));
+      return layout::size(use.quantizer, kept.count);
+    }
+  }
+
+  void write_codes(context const& ctx, in<Exec> g, std::size_t from, std::size_t length, bytes<Exec> codes) {
+    auto const& q = use.quantizer;
+    if constexpr (fuses_quantize) {
+      require(q.encode_sum(ctx, part(g, from, length), in<Exec>(part(use.feedback.addend(memory), from, length)), part(rest, from, length), codes));
+    } else if constexpr (agreeing<Q>) {
+      q.encode(ctx, in<Exec>(part(x, from, length)), in<Exec>(agreed), codes);
+    } else if constexpr (std::same_as<decltype(q.encode(ctx, x, codes)), bool>) {
+      require(q.encode(ctx, in<Exec>(part(x, from, length)), codes));
+    } else {
+      if (from == 0) check_values(ctx);
+      q.encode(ctx, in<Exec>(part(x, from, length)), codes);
+    }
+  }
+
+  /// The generic finite check of a dense direct tensor whose selector and quantizer do not vouch for one.
+  void check_values(context const& ctx) {
+    if constexpr (direct && dense) require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
+  }
+
+  /// What of mine is about to arrive, as really decoded from my own message, leaves the signal.
+  void contribute(context const& ctx, bytes<Exec> message) {
+    if constexpr (has_memory && !fuses_quantize) {
+      auto const n = count_of(ctx.phase);
+      if constexpr (!direct) kernel::fill_zero(ctx.exec, own.data(), n);
+      auto const target = view<Exec>(direct ? rest : own);
+      constexpr float sign = direct ? -1.f : 1.f;
+      if constexpr (chunked) {
+        std::size_t at = 0;
+        for (int p = 0; p < ctx.world; ++p) {
+          auto const [from, length] = chunk(n, p, ctx.world);
+          auto const size = use.quantizer.code_bytes(length);
+          accumulate(ctx, in_bytes<Exec>(part(message, at, size)), sign, part(target, from, length));
+          at += padded(size);
+        }
+      } else {
+        auto const l = layout::read(use.selector, use.quantizer, message, n);
+        if constexpr (dense) {
+          accumulate(ctx, l.codes, sign, part(target, 0, n));
+        } else {
+          auto const sent = ctx.scratch(l.count);
+          decode(ctx, l.codes, sent);
+          if constexpr (direct)
+            kernel::subtract_at(ctx.exec, target.data(), kept.indices.data(), sent.data(), l.count);
+          else
+            kernel::put_at(target.data(), kept.indices.data(), sent.data(), l.count);
+        }
+      }
+    }
+  }
+
+  void return_to_memory(context const& ctx, index_t const* at, float const* dropped, std::size_t m) {
+    if constexpr (has_memory) {
+      if constexpr (direct)
+        kernel::add_at(rest.data(), at, dropped, m);
+      else
+        kernel::subtract_at(ctx.exec, own.data(), at, dropped, m);
+    }
+  }
+
+  void keep(context const& ctx, view<Exec> g) {
+    if constexpr (has_memory) use.feedback.keep(ctx, in<Exec>(g), rest, memory);
+  }
+
+  // ---- decoding ------------------------------------------------------------------------------------------------
+
+  void decode(context const& ctx, in_bytes<Exec> codes, view<Exec> out) const {
+    if constexpr (agreeing<Q>)
+      use.quantizer.decode(ctx, codes, in<Exec>(agreed), out);
+    else
+      use.quantizer.decode(ctx, codes, out);
+  }
+  void accumulate(context const& ctx, in_bytes<Exec> codes, float factor, view<Exec> sum) const {
+    if constexpr (requires { use.quantizer.accumulate(ctx, codes, factor, sum); }) {
+      use.quantizer.accumulate(ctx, codes, factor, sum);
+    } else {
+      auto const decoded = ctx.scratch(sum.extent(0));
+      decode(ctx, codes, decoded);
+      kernel::accumulate(ctx.exec, decoded.data(), factor < 0, sum.data(), sum.extent(0));
+    }
+  }
+  void check_codes(context const& ctx, in_bytes<Exec> codes, std::size_t m) const {
+    if constexpr (requires { { use.quantizer.finite(ctx, codes, m) } -> std::same_as<bool>; })
+      if (!use.quantizer.finite(ctx, codes, m)) throw non_finite_error("a message, or the sum of all ranks' messages, decodes to numbers that are not finite");
+  }
+
+  /// The mean over the ranks, written once.
+  void decode_mean(context const& ctx, arrival<Exec> arrived, view<Exec> out) const {
+    auto const n = out.extent(0);
+    auto const P = static_cast<float>(ctx.world);
+    auto const& q = use.quantizer;
+    if (arrived.form == arrival_form::chunks) {
+      for (int p = 0; p < ctx.world; ++p) {
+        auto const [from, length] = chunk(n, p, ctx.world);
+        decode(ctx, part(arrived.messages[static_cast<std::size_t>(p)], 0, q.code_bytes(length)), part(out, from, length));
+      }
+    } else if constexpr (dense) {
+      auto const codes = [&](std::size_t i) { return part(arrived.messages[i], layout::codes_at(n), q.code_bytes(n)); };
+      if constexpr (requires { q.decode_mean(ctx, in_bytes<Exec>(codes(0)), ctx.world, out); })
+        if (arrived.messages.size() == 1) return q.decode_mean(ctx, in_bytes<Exec>(codes(0)), ctx.world, out);
+      decode(ctx, codes(0), out);
+      for (std::size_t i = 1; i < arrived.messages.size(); ++i) accumulate(ctx, codes(i), 1.f, out);
+      kernel::divide(ctx.exec, out.data(), n, P);
+    } else {
+      auto const streams = ctx.template scratch<kernel::stream>(arrived.messages.size());
+      for (std::size_t i = 0; i < arrived.messages.size(); ++i) {
+        auto const l = layout::read(use.selector, q, arrived.messages[i], n);
+        auto const decoded = ctx.scratch(l.count);
+        decode(ctx, l.codes, decoded);
+        streams(i) = {layout::indexed ? l.indices.data() : kept.indices.data(), decoded.data(), l.count};
+      }
+      kernel::scatter_mean(ctx.exec, streams.data(), streams.extent(0), P, out.data(), n);
+    }
+  }
+  view<Exec> mean_coefficients(context const& ctx, arrival<Exec> arrived) const {
+    auto const mean = ctx.scratch(count_of(ctx.phase));
+    decode_mean(ctx, arrived, mean);
+    return mean;
+  }
+
+  static constexpr bool fuses_select = direct && !dense && has_memory && has_addend &&
+      requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) { { s.select_sum(ctx, v, v, w, k, w) } -> std::same_as<bool>; };
+  static constexpr bool fuses_quantize = direct && dense && has_memory && has_addend && !agreeing<Q> &&
+      requires(Q const& q, context const& ctx, in<Exec> v, view<Exec> w, bytes<Exec> b) { { q.encode_sum(ctx, v, v, w, b) } -> std::same_as<bool>; };
+  static constexpr bool fuses_project = !direct && has_memory && has_addend &&
+      requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) { { p.project_sum(ctx, d, v, v, w, s, w) } -> std::same_as<bool>; };
+};
+
+// ---- compress_with: policies in any order ------------------------------------------------------------------------
+
+namespace detail {
+template <class Family, class P>
+concept of_family = policy<P> && std::same_as<typename P::family, Family>;
+
+template <class Family, class Default>
+constexpr auto pick(Default fallback) {
+  return fallback;
+}
+template <class Family, class Default, class P, class... Rest>
+constexpr auto pick(Default fallback, P first, Rest... rest) {
+  if constexpr (of_family<Family, P>)
+    return first;
+  else
+    return pick<Family>(fallback, rest...);
+}
+template <class Family, class... P>
+inline constexpr int count_of_family = (0 + ... + (of_family<Family, P> ? 1 : 0));
+template <class... P>
+inline constexpr bool one_of_each = count_of_family<family::projector, P...> <= 1 && count_of_family<family::selector, P...> <= 1 &&
+                                    count_of_family<family::quantizer, P...> <= 1 && count_of_family<family::feedback, P...> <= 1 &&
+                                    count_of_family<family::exchange, P...> <= 1;
+}  // namespace detail
+
+/// Composes policies, in any order, into a method. What is left out is the identity of its family; the exchange is chosen
+/// from the message kind. An illegal pair fails to compile with one plain sentence.
+template <class... P>
+constexpr auto compress_with(P... p) {
+  static_assert((policy<P> && ...), "compress_with: every argument must be a policy, with 'using family = family::selector' or a sibling.");
+  static_assert(detail::one_of_each<P...>, "compress_with: two policies of the same family; keep one.");
+  if constexpr ((policy<P> && ...) && detail::one_of_each<P...>) {
+    auto const projector = detail::pick<family::projector>(identity{}, p...);
+    auto const selector = detail::pick<family::selector>(select_all{}, p...);
+    auto const quantizer = detail::pick<family::quantizer>(unquantized{}, p...);
+    auto const memory = detail::pick<family::feedback>(no_feedback{}, p...);
+    auto const wanted = detail::pick<family::exchange>(automatic{}, p...);
+    using Pr = std::remove_const_t<decltype(projector)>;
+    using S = std::remove_const_t<decltype(selector)>;
+    using Q = std::remove_const_t<decltype(quantizer)>;
+    using F = std::remove_const_t<decltype(memory)>;
+    using Wanted = std::remove_const_t<decltype(wanted)>;
+    if constexpr (explain_projector<Pr>() && explain_selector<S>() && explain_quantizer<Q>() && explain_feedback<F>()) {
+      using X = resolved_exchange<Wanted, kind_of<Pr, S, Q>, remembers<F>>;
+      if constexpr (explain_exchange<X>() && explain_pair<X, kind_of<Pr, S, Q>>()) {
+        if constexpr (std::same_as<X, Wanted>)
+          return compressor<Pr, S, Q, F, X>{projector, selector, quantizer, memory, wanted};
+        else
+          return compressor<Pr, S, Q, F, X>{projector, selector, quantizer, memory, X{}};
+      }
+    }
+  }
+}
+
+}  // namespace gradpress

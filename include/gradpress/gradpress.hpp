@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// Everything that needs no optional dependency. MPI: <gradpress/communicate/mpi.hpp>. String form: <gradpress/runtime/any_method.hpp>.
+
+#include <gradpress/communicate/counting.hpp>
+#include <gradpress/communicate/delayed.hpp>
+#include <gradpress/communicate/faulty.hpp>
+#include <gradpress/communicate/functions.hpp>
+#include <gradpress/communicate/recording.hpp>
+#include <gradpress/communicate/self.hpp>
+#include <gradpress/communicate/threads.hpp>
+#include <gradpress/compressor.hpp>
+#include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/feedback/ef21.hpp>
+#include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/project/low_rank.hpp>
+#include <gradpress/quantize/cast.hpp>
+#include <gradpress/quantize/log.hpp>
+#include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/stochastic_int.hpp>
+#include <gradpress/quantize/ternary.hpp>
+#include <gradpress/recipes.hpp>
+#include <gradpress/reducer.hpp>
+#include <gradpress/select/random_block.hpp>
+#include <gradpress/select/random_k.hpp>
+#include <gradpress/select/threshold.hpp>
+#include <gradpress/select/top_k.hpp>

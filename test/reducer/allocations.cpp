@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gradpress/reducer.hpp>
+
+#include <gradpress/communicate/self.hpp>
+#include <gradpress/communicate/threads.hpp>
+#include <gradpress/feedback/ef21.hpp>
+#include <gradpress/quantize/cast.hpp>
+#include <gradpress/recipes.hpp>
+#include <gradpress/select/random_block.hpp>
+#include <gradpress/select/random_k.hpp>
+#include <gradpress/select/threshold.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cerrno>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COUNTS_ALLOCATIONS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define COUNTS_ALLOCATIONS 0
+#endif
+#endif
+#if !defined(COUNTS_ALLOCATIONS) && defined(__GLIBC__)
+#define COUNTS_ALLOCATIONS 1
+#endif
+
+#if COUNTS_ALLOCATIONS
+// Everything in this program that asks for memory comes through here: new, Kokkos, the standard library.
+static std::atomic<long> allocations{0};
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+void* malloc(std::size_t n) { return ++allocations, __libc_malloc(n); }
+void* calloc(std::size_t m, std::size_t n) { return ++allocations, __libc_calloc(m, n); }
+void* realloc(void* p, std::size_t n) { return ++allocations, __libc_realloc(p, n); }
+void* memalign(std::size_t a, std::size_t n) { return ++allocations, __libc_memalign(a, n); }
+void* aligned_alloc(std::size_t a, std::size_t n) { return ++allocations, __libc_memalign(a, n); }
+int posix_memalign(void** p, std::size_t a, std::size_t n) {
+  ++allocations;
+  *p = __libc_memalign(a, n);
+  return *p == nullptr ? ENOMEM : 0;
+}
+}
+#endif
+
+using namespace gradpress;
+
+TEST_CASE("reducer: no allocation after the first step") {
+#if COUNTS_ALLOCATIONS
+  constexpr std::size_t n = 200 * 1000;  // several chunks
+  auto const steps = [](auto& comm) {
+    reducer r{Kokkos::Serial{}, comm};
+    std::vector<reducer<Kokkos::Serial>::tensor> const t = {
+        r.add("dense", n), r.add("bf16", n, 1, compress_with(bf16{})), r.add("bf16ef", n, 1, compress_with(bf16{}, error_feedback{})), r.add("topk", n, 1, top_k_sgd(0.01)),
+        r.add("gtopk", n, 1, gtop_k_sgd(0.001)), r.add("block", n, 1, compress_with(random_block{}, error_feedback{})), r.add("randomk", n, 1, compress_with(random_k{}, ef21{})),
+        r.add("threshold", n, 1, compress_with(threshold{.tau = 0.49})), r.add("powersgd", 400, 500, power_sgd()), r.add("lq", 400, 500, lq_sgd()), r.add("int4", n, 1, qsgd(4)),
+        r.add("scatter", n, 1, compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{})), r.add("sign", n, 1, ef_sign_sgd()), r.add("ternary", n, 1, tern_grad())};
+    std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));
+    long before = 0;
+    for (int s = 0; s < 4; ++s) {
+      for (auto& v : g)
+        for (std::size_t i = 0; i < n; ++i) v[i] = key{static_cast<std::uint64_t>(comm.rank() + 1)}.uniform(i) - 0.5f;  // the same in each step: the same counts
+      std::byte token{}, all[4];
+      comm.all_gather({&token, 1}, {all, static_cast<std::size_t>(comm.size())});
+      if (s == 2) before = allocations;  // the first step, and what grew in it, are over
+      for (std::size_t i = 0; i < t.size(); ++i) r.stage(t[i], std::span(g[i]));
+      r.average();
+    }
+    comm.all_gather(std::span<std::byte const>{}, std::span<std::byte>{});
+    return allocations - before;
+  };
+  self_communicator alone;
+  CHECK(steps(alone) == 0);
+  CHECK(allocations > 100);  // the first step's were seen
+  run_ranks(2, [&](thread_communicator& c) {
+    auto const m = steps(c);
+    if (m != 0) throw std::runtime_error("rank " + std::to_string(c.rank()) + " saw " + std::to_string(m) + " allocations");
+  });
+#else
+  MESSAGE("SKIP: allocations can be counted with glibc and without sanitizers only");
+#endif
+}
