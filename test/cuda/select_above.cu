@@ -24,8 +24,8 @@ struct kept {
   std::uint32_t count, not_finite;
 };
 
-kept run(std::vector<float> const& g, std::vector<float> const* e, std::vector<float>* a, float tau, std::size_t capacity,
-         std::size_t shift = 0) {
+kept run(std::vector<float> const& g, std::vector<float> const* e, std::vector<float>* a, float tau,
+         std::size_t capacity, std::size_t shift = 0) {
   auto const n = g.size();
   device_array<float> dg(g, shift), de(e ? *e : std::vector<float>{}, shift), da(e ? n : 0, shift), value(capacity);
   device_array<std::uint32_t> index(capacity), count(1), flag(std::vector<std::uint32_t>{0});

@@ -23,23 +23,26 @@ struct encoded {
   bool finite = true;
 };
 
-encoded on_host(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block, bool stochastic) {
+encoded on_host(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block,
+                bool stochastic) {
   encoded r{std::vector<std::byte>(gp::kernel::int_bytes(g.size(), bits, block)), std::vector<float>(e ? g.size() : 0)};
-  r.finite = gp::kernel::int_encode_sum(Kokkos::Serial{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr,
-                                        g.size(), bits, block, stochastic, key, r.codes.data());
+  r.finite =
+      gp::kernel::int_encode_sum(Kokkos::Serial{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr,
+                                 g.size(), bits, block, stochastic, key, r.codes.data());
   return r;
 }
 
 /// `shift` words off an aligned address, all arrays.
-encoded on_device(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block, bool stochastic,
-                  std::size_t shift) {
+encoded on_device(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block,
+                  bool stochastic, std::size_t shift) {
   auto const n = g.size();
   device_array<float> dg(g, shift), de(e ? *e : std::vector<float>{}, shift), rest(e ? n : 0, shift);
   device_array<std::byte> codes(gp::kernel::int_bytes(n, bits, block), 4 * shift);
   device_array<std::uint32_t> flag(std::vector<std::uint32_t>{0});
-  auto const error = e ? device::int_encode_sum(nullptr, dg.data(), de.data(), rest.data(), n, bits, block, stochastic,
-                                                key, codes.data(), flag.data())
-                       : device::int_encode(nullptr, dg.data(), n, bits, block, stochastic, key, codes.data(), flag.data());
+  auto const error =
+      e ? device::int_encode_sum(nullptr, dg.data(), de.data(), rest.data(), n, bits, block, stochastic, key,
+                                 codes.data(), flag.data())
+        : device::int_encode(nullptr, dg.data(), n, bits, block, stochastic, key, codes.data(), flag.data());
   REQUIRE(error == cudaSuccess);
   REQUIRE(cudaStreamSynchronize(nullptr) == cudaSuccess);
   return {codes.read(), rest.read(), flag.read()[0] == 0};

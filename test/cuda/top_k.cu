@@ -125,7 +125,8 @@ TEST_CASE("kernel/cuda/top_k: too few candidates take the slow path") {
   auto x = layers(n, 9);
   for (auto& v : x) v *= 1e-12f;
   for (uint32_t q = 0; q < plan.samples; ++q)
-    x[device::sample_position(q, plan.samples, plan.n)] = std::ldexp(1.0f + static_cast<float>(q % 97) / 97.0f, static_cast<int>(q % 97));
+    x[device::sample_position(q, plan.samples, plan.n)] =
+        std::ldexp(1.0f + static_cast<float>(q % 97) / 97.0f, static_cast<int>(q % 97));
   CHECK(check(x, k) < k);
 }
 

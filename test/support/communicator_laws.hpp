@@ -9,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -45,32 +47,40 @@ inline void demand(bool good, std::string const& what) {
   if (!good) throw std::runtime_error("communicator law broken: " + what);
 }
 
+template <class T>
+double value(T x) {
+  if constexpr (std::is_arithmetic_v<T>)
+    return static_cast<double>(x);
+  else
+    return static_cast<double>(to_float(x));
+}
+
+/// numbers() of every rank.
+template <class T>
+std::vector<std::vector<T>> numbers_of_all(int ranks, std::size_t n) {
+  std::vector<std::vector<T>> all;
+  for (int p = 0; p < ranks; ++p) all.push_back(numbers<T>(p, n));
+  return all;
+}
+
 template <class T, class C>
 void check_sums(C& c, std::size_t n, char const* name) {
-  auto x = numbers<T>(c.rank(), n);
+  auto const inputs = numbers_of_all<T>(c.size(), n);
+  auto x = inputs[static_cast<std::size_t>(c.rank())];
   collective::room_t room;
   collective::all_reduce_sum(c, std::span(x), room);
   for (std::size_t i = 0; i < n; ++i) {
     double sum = 0;
-    for (int p = 0; p < c.size(); ++p) {
-      auto const v = numbers<T>(p, n)[i];
-      if constexpr (std::is_arithmetic_v<T>)
-        sum += static_cast<double>(v);
-      else
-        sum += to_float(v);
-    }
-    double got = 0;
-    if constexpr (std::is_arithmetic_v<T>)
-      got = static_cast<double>(x[i]);
-    else
-      got = to_float(x[i]);
+    for (auto const& input : inputs) sum += value(input[i]);
     double const tolerance = std::is_integral_v<T> ? 0 : sizeof(T) == 2 ? 0.02 * c.size() : 1e-6 * c.size();
-    demand(std::abs(got - sum) <= tolerance, std::string("all_reduce_sum of ") + name);
+    demand(std::abs(value(x[i]) - sum) <= tolerance, std::string("all_reduce_sum of ") + name);
   }
   auto const bytes = std::as_bytes(std::span(x));
   std::vector<std::byte> all(bytes.size() * static_cast<std::size_t>(c.size()));
   c.all_gather(bytes, all);
-  for (std::size_t p = 0; p < static_cast<std::size_t>(c.size()); ++p) demand(bytes.empty() || std::memcmp(all.data() + p * bytes.size(), bytes.data(), bytes.size()) == 0, std::string("the same bits on all ranks, sum of ") + name);
+  for (std::size_t p = 0; p < static_cast<std::size_t>(c.size()); ++p)
+    demand(bytes.empty() || std::memcmp(all.data() + p * bytes.size(), bytes.data(), bytes.size()) == 0,
+           std::string("the same bits on all ranks, sum of ") + name);
 }
 
 template <class C>
@@ -103,21 +113,25 @@ void check_communicator(C& c) {
     check_sums<bfloat16>(c, n, "bfloat16");
     check_sums<float16>(c, n, "float16");
 
-    auto top = numbers<float>(c.rank(), n);
+    auto const inputs = numbers_of_all<float>(c.size(), n);
+    auto top = inputs[r];
     collective::all_reduce_max(c, std::span(top), room);
     for (std::size_t i = 0; i < n; ++i) {
       float most = -1;
-      for (int p = 0; p < c.size(); ++p) most = std::max(most, numbers<float>(p, n)[i]);
+      for (auto const& input : inputs) most = std::max(most, input[i]);
       demand(top[i] == most, "all_reduce_max");
     }
 
     std::vector<std::byte> in(n, std::byte{0});  // around the ring, then only even ranks send
-    collective::send_recv(c, (c.rank() + 1) % c.size(), std::span<std::byte const>(mine), (c.rank() + c.size() - 1) % c.size(), std::span(in), room);
+    collective::send_recv(c, (c.rank() + 1) % c.size(), std::span<std::byte const>(mine),
+                          (c.rank() + c.size() - 1) % c.size(), std::span(in), room);
     for (std::size_t i = 0; i < n; ++i) demand(in[i] == pattern((r + P - 1) % P, i), "send_recv around the ring");
     bool const sends = c.rank() % 2 == 0 && c.rank() + 1 < c.size(), receives = c.rank() % 2 == 1;
     std::fill(in.begin(), in.end(), std::byte{0});
-    collective::send_recv(c, sends ? c.rank() + 1 : -1, std::span<std::byte const>(mine), receives ? c.rank() - 1 : -1, std::span(in), room);
-    for (std::size_t i = 0; i < n; ++i) demand(in[i] == (receives ? pattern(r - 1, i) : std::byte{0}), "send_recv with nobody");
+    collective::send_recv(c, sends ? c.rank() + 1 : -1, std::span<std::byte const>(mine), receives ? c.rank() - 1 : -1,
+                          std::span(in), room);
+    for (std::size_t i = 0; i < n; ++i)
+      demand(in[i] == (receives ? pattern(r - 1, i) : std::byte{0}), "send_recv with nobody");
 
     std::vector<std::byte> out(n * P), back(n * P);
     for (std::size_t p = 0; p < P; ++p)

@@ -3,12 +3,16 @@
 
 /// \file
 /// Every collective, by the communicator's own operation where it offers one, else derived from a byte all-gather.
-/// `room` is scratch of the caller that only grows.
+///
+/// `room` is scratch of the caller that only grows: nothing is allocated once it has met the largest call.
+/// Sizes that cannot be right on this rank alone are a `communicator_error` before anything is sent.
 
 #include <gradpress/concepts/communicator.hpp>
+#include <gradpress/core/error.hpp>
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 #include <vector>
 
 namespace gradpress::collective {
@@ -29,85 +33,167 @@ template <class C>
 std::size_t ranks(C& c) {
   return static_cast<std::size_t>(c.size());
 }
-/// Gathers x of all ranks and folds them in rank order, so that every rank computes the same bits.
-template <class T, class C, class Fold>
-void gather_and_fold(C& c, std::span<T> x, room_t& room, Fold fold) {
-  auto const all = take(room, ranks(c) * x.size_bytes());
-  c.all_gather(std::as_bytes(x), all);
-  for (std::size_t i = 0; i < x.size(); ++i)
-    x[i] = fold([&](std::size_t p) {
-      T v;
-      std::memcpy(&v, all.data() + p * x.size_bytes() + i * sizeof(T), sizeof(T));
-      return v;
-    });
+inline void copy(std::byte* to, std::byte const* from, std::size_t n) {
+  if (n > 0) std::memcpy(to, from, n);  // an empty span may hold a null pointer
 }
-}  // namespace detail
+template <class C>
+void demand(bool fits, C& c, char const* call, char const* what) {
+  if (!fits) throw communicator_error("rank " + std::to_string(c.rank()) + ": " + call + ": " + what);
+}
+inline constexpr char const* wrong_gather = "'all' must hold size() messages as long as 'mine'";
+inline constexpr char const* wrong_gather_v =
+    "needs a size for each rank, 'mine' as long as its own, and 'all' as long as their sum";
+inline constexpr char const* wrong_transpose = "'out' must be size() equal blocks, and 'in' as long as 'out'";
 
-/// The sum of at(0), at(1), ...: in T, or in float and rounded once where T is a narrow float.
-template <class T, class At>
-T sum_in_rank_order(std::size_t P, At at) {
-  if constexpr (std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>) {
-    float sum = to_float(at(0));
-    for (std::size_t p = 1; p < P; ++p) sum += to_float(at(p));
-    return narrow<T>(sum);
-  } else {
-    T sum = at(0);
-    for (std::size_t p = 1; p < P; ++p) sum = static_cast<T>(sum + at(p));
-    return sum;
+inline bool fits_gather_v(std::size_t P, std::size_t rank, std::span<std::byte const> mine,
+                          std::span<std::size_t const> sizes, std::span<std::byte const> all) {
+  std::size_t total = 0;
+  for (auto const s : sizes) total += s;
+  return sizes.size() == P && mine.size() == sizes[rank] && all.size() == total;
+}
+
+template <class T>
+inline constexpr bool is_half = std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>;
+
+template <class T>
+struct sum {
+  using wide = std::conditional_t<is_half<T>, float, T>;
+  static wide widen(T x) {
+    if constexpr (is_half<T>)
+      return to_float(x);
+    else
+      return x;
+  }
+  static wide join(wide a, wide b) { return static_cast<wide>(a + b); }
+  static T close(wide x) {
+    if constexpr (is_half<T>)
+      return narrow<T>(x);
+    else
+      return x;
+  }
+};
+struct max {
+  using wide = float;
+  static float widen(float x) { return x; }
+  static float join(float a, float b) { return std::max(a, b); }
+  static float close(float x) { return x; }
+};
+
+/// out[i] = row(0)[i] joined with row(1)[i] and so on, in rank order, for i in [begin, end). `out` may be one of the
+/// rows.
+///
+/// A block at a time, row by row: each row is read as one stream, and the fixed length is what lets -O2 vectorise.
+template <class Fold, class T, class Row>
+void fold_rows(std::size_t P, std::size_t begin, std::size_t end, T* out, Row row) {
+  constexpr std::size_t block = 256;
+  typename Fold::wide folded[block];
+  auto const whole = begin + (end - begin) / block * block;
+  for (std::size_t at = begin; at < whole; at += block) {
+    T const* x = row(0) + at;
+    for (std::size_t i = 0; i < block; ++i) folded[i] = Fold::widen(x[i]);
+    for (std::size_t p = 1; p < P; ++p) {
+      x = row(p) + at;
+      for (std::size_t i = 0; i < block; ++i) folded[i] = Fold::join(folded[i], Fold::widen(x[i]));
+    }
+    for (std::size_t i = 0; i < block; ++i) out[at + i] = Fold::close(folded[i]);
+  }
+  for (std::size_t i = whole; i < end; ++i) {
+    auto one = Fold::widen(row(0)[i]);
+    for (std::size_t p = 1; p < P; ++p) one = Fold::join(one, Fold::widen(row(p)[i]));
+    out[i] = Fold::close(one);
   }
 }
 
+/// Gathers x of all ranks and folds them: every rank computes the same bits.
+template <class Fold, class T, class C>
+void gather_and_fold(C& c, std::span<T> x, room_t& room) {
+  auto const P = ranks(c);
+  auto const all = take(room, P * x.size_bytes());
+  c.all_gather(std::as_bytes(x), all);
+  auto const* rows = reinterpret_cast<T const*>(all.data());  // new aligns for any scalar, and rows are whole scalars
+  fold_rows<Fold>(P, 0, x.size(), x.data(), [&](std::size_t p) { return rows + p * x.size(); });
+}
+}  // namespace detail
+
+/// - Network  (P-1) m received a rank.
 template <class C>
-void all_gather_v(C& c, std::span<std::byte const> mine, std::span<std::size_t const> sizes, std::span<std::byte> all, room_t& room) {
+void all_gather(C& c, std::span<std::byte const> mine, std::span<std::byte> all, room_t&) {
+  detail::demand(all.size() == detail::ranks(c) * mine.size(), c, "all_gather", detail::wrong_gather);
+  c.all_gather(mine, all);
+}
+
+/// Messages of different sizes, which all ranks know beforehand.
+///
+/// - Network  derived: padded to the longest, so (P-1) max_i m_i received a rank.
+template <class C>
+void all_gather_v(C& c, std::span<std::byte const> mine, std::span<std::size_t const> sizes, std::span<std::byte> all,
+                  room_t& room) {
+  auto const P = detail::ranks(c), r = static_cast<std::size_t>(c.rank());
+  detail::demand(detail::fits_gather_v(P, r, mine, sizes, all), c, "all_gather_v", detail::wrong_gather_v);
   if constexpr (concepts::has_all_gather_v<C>)
     if (detail::offers(c, operation::all_gather_v)) return c.all_gather_v(mine, sizes, all);
-  auto const longest = *std::max_element(sizes.begin(), sizes.end()), P = detail::ranks(c);
+  auto const longest = *std::max_element(sizes.begin(), sizes.end());
   auto const space = detail::take(room, (P + 1) * longest);
-  if (!mine.empty()) std::memcpy(space.data(), mine.data(), mine.size());
-  std::memset(space.data() + mine.size(), 0, longest - mine.size());
+  detail::copy(space.data(), mine.data(), mine.size());
+  std::fill(space.begin() + static_cast<std::ptrdiff_t>(mine.size()),
+            space.begin() + static_cast<std::ptrdiff_t>(longest), std::byte{0});
   c.all_gather(space.first(longest), space.subspan(longest));
   std::size_t at = 0;
   for (std::size_t p = 0; p < P; at += sizes[p++])
-    if (sizes[p] > 0) std::memcpy(all.data() + at, space.data() + (p + 1) * longest, sizes[p]);
+    detail::copy(all.data() + at, space.data() + (p + 1) * longest, sizes[p]);
 }
 
+/// In place, the same bits on every rank.
+///
+/// - Sums     derived: in rank order, in T; narrow floats are summed in float and rounded once. Integers must not
+///            overflow: the caller picks a type that holds P times its largest code.
+/// - Network  derived: (P-1) m received a rank.
 template <class T, class C>
 void all_reduce_sum(C& c, std::span<T> x, room_t& room) {
   if constexpr (concepts::has_all_reduce_sum<C, T>)
     if (detail::offers(c, operation::all_reduce_sum)) return c.all_reduce_sum(x);
-  auto const P = detail::ranks(c);
-  detail::gather_and_fold(c, x, room, [P](auto at) { return sum_in_rank_order<T>(P, at); });
+  detail::gather_and_fold<detail::sum<T>>(c, x, room);
 }
 
+/// In place. What becomes of NaN is the transport's affair: the caller keeps them out.
+///
+/// - Network  derived: (P-1) m received a rank.
 template <class C>
 void all_reduce_max(C& c, std::span<float> x, room_t& room) {
   if constexpr (concepts::has_all_reduce_max<C>)
     if (detail::offers(c, operation::all_reduce_max)) return c.all_reduce_max(x);
-  auto const P = detail::ranks(c);
-  detail::gather_and_fold(c, x, room, [P](auto at) {
-    float top = at(0);
-    for (std::size_t p = 1; p < P; ++p) top = std::max(top, at(p));
-    return top;
-  });
+  detail::gather_and_fold<detail::max>(c, x, room);
 }
 
+/// Every rank calls; to and from may be -1, nobody. All `out` of one call have the same size on all ranks, those that
+/// send to nobody included, and so have all `in` that are received: that is what can be derived.
+///
+/// - Network  derived: (P-1) m received a rank.
 template <class C>
 void send_recv(C& c, int to, std::span<std::byte const> out, int from, std::span<std::byte> in, room_t& room) {
+  detail::demand(to >= -1 && to < c.size() && from >= -1 && from < c.size(), c, "send_recv", "no such rank");
   if constexpr (concepts::has_send_recv<C>)
     if (detail::offers(c, operation::send_recv)) return c.send_recv(to, out, from, in);
-  auto const all = detail::take(room, detail::ranks(c) * out.size());  // all messages of a hop have one size
+  detail::demand(from < 0 || in.size() == out.size(), c, "send_recv", "all messages of one call must be equally long");
+  auto const all = detail::take(room, detail::ranks(c) * out.size());
   c.all_gather(out, all);
-  if (from >= 0 && !in.empty()) std::memcpy(in.data(), all.data() + static_cast<std::size_t>(from) * out.size(), in.size());
+  if (from >= 0) detail::copy(in.data(), all.data() + static_cast<std::size_t>(from) * out.size(), in.size());
 }
 
+/// Block r of `out` goes to rank r; block r of `in` comes from it.
+///
+/// - Network  derived: (P-1) m received a rank, m bytes being all blocks together.
 template <class C>
 void all_to_all(C& c, std::span<std::byte const> out, std::span<std::byte> in, room_t& room) {
+  auto const P = detail::ranks(c), r = static_cast<std::size_t>(c.rank());
+  detail::demand(out.size() % P == 0 && in.size() == out.size(), c, "all_to_all", detail::wrong_transpose);
   if constexpr (concepts::has_all_to_all<C>)
     if (detail::offers(c, operation::all_to_all)) return c.all_to_all(out, in);
-  auto const P = detail::ranks(c), block = out.size() / P, r = static_cast<std::size_t>(c.rank());
+  auto const block = out.size() / P;
   auto const all = detail::take(room, P * out.size());
   c.all_gather(out, all);
-  for (std::size_t p = 0; p < P && block > 0; ++p) std::memcpy(in.data() + p * block, all.data() + p * out.size() + r * block, block);
+  for (std::size_t p = 0; p < P; ++p)
+    detail::copy(in.data() + p * block, all.data() + p * out.size() + r * block, block);
 }
 
 }  // namespace gradpress::collective

@@ -4,6 +4,7 @@
 /// \file
 /// One line a policy names its knobs; from it come the text form, the digest that ranks compare, and the parser.
 
+#include <array>
 #include <charconv>
 #include <cstdint>
 #include <string>
@@ -56,7 +57,7 @@ template <class P>
 std::string describe(P const& p);
 
 namespace detail {
-/// Shortest text that reads back as the same number.
+/// Shortest text that reads back as the same number; enumerations by `names_of(value)`, an array of their names.
 template <class T>
 std::string knob_text(T const& v) {
   if constexpr (policy<T>) {
@@ -64,7 +65,7 @@ std::string knob_text(T const& v) {
   } else if constexpr (std::is_same_v<T, bool>) {
     return v ? "true" : "false";
   } else if constexpr (std::is_enum_v<T>) {
-    return std::to_string(static_cast<long long>(v));
+    return std::string(names_of(v)[static_cast<std::size_t>(v)]);
   } else {
     char text[32];
     auto const end = std::to_chars(text, text + sizeof text, v).ptr;

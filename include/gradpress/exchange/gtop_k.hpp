@@ -13,6 +13,7 @@ enum class put_back {
   owner_keeps,  ///< the rank that merges: mass is conserved exactly
   published     ///< each rank, for what it sent and does not find in the result, as in the papers: loses mass
 };
+constexpr std::array<std::string_view, 2> names_of(put_back) { return {"owner_keeps", "published"}; }
 
 /// gTop-k: top-k streams are merged pairwise, keeping k, up a binomial tree; rank 0's result goes back down.
 ///

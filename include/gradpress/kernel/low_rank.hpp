@@ -27,7 +27,7 @@ namespace detail {
 template <class Exec>
 vectors<float const> split_vectors(Exec const& exec, float const* Q, std::size_t cols, std::size_t r, float* to) {
   vectors<float> const v{to, cols, r};
-  for_ranges(exec, "gradpress::kernel::split_vectors", v.stride(), 8 * panel_cols,
+  for_ranges(exec, "gradpress::kernel::split_vectors", v.stride(), 4096,
              [&](std::size_t from, std::size_t end) { split_range(Q, v, from, end); });
   return {to, cols, r};
 }
@@ -42,7 +42,7 @@ void outer_all(Exec const& exec, outer_task const& t) {
 
 /// P = M Q.
 ///
-/// - Sums   fp32 in 16 lanes, panels of 512 columns on their own first.
+/// - Sums   fp32 in 16 lanes.
 /// - Cost   reads M once.
 template <class Exec>
 void multiply(Exec const& exec, float const* M, std::size_t rows, std::size_t cols, float const* Q, std::size_t r,
@@ -73,16 +73,16 @@ bool multiply_sum(Exec const& exec, float const* g, float const* e, float* a, st
 
 /// Q = M^T P.
 ///
-/// - Sums   fp32, row after row inside ranges of 256 rows, then over the ranges.
+/// - Sums   fp32, row after row inside ranges of at least 256 rows, then over the ranges.
 /// - Cost   reads M once; partial results of at most 64 ranges.
 template <class Exec>
 void multiply_transposed(Exec const& exec, float const* M, std::size_t rows, std::size_t cols, float const* P,
                          std::size_t r, std::byte* work, float* Q) {
   detail::transposed_task const t{M, rows, cols, P, r, detail::aligned(work), Q, current_isa()};
-  auto const panels = (cols + detail::panel_cols - 1) / detail::panel_cols;
-  for_chunks(exec, "gradpress::kernel::multiply_transposed", panels * t.ranges().count(),
-             [&](std::size_t c) { detail::transposed_panel(t, c / panels, c % panels); });
-  for_ranges(exec, "gradpress::kernel::combine_ranges", cols, 8 * detail::panel_cols,
+  auto const segments = t.segments();
+  for_chunks(exec, "gradpress::kernel::multiply_transposed", segments * t.ranges().count(),
+             [&](std::size_t c) { detail::transposed_segment(t, c / segments, c % segments); });
+  for_ranges(exec, "gradpress::kernel::combine_ranges", cols, 4096,
              [&](std::size_t from, std::size_t end) { detail::combine_ranges(t, from, end); });
 }
 

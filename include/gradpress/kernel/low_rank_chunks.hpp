@@ -5,7 +5,7 @@
 /// What one chunk does in the products with thin matrices: cuts its rows into panels and feeds them to the functions of
 /// the instruction set.
 
-#include <gradpress/kernel/launch.hpp>
+#include <gradpress/kernel/blocks.hpp>
 #include <gradpress/kernel/portable/low_rank.hpp>
 #include <gradpress/kernel/x86/low_rank.hpp>
 
@@ -46,11 +46,11 @@ struct vectors {
 
 /// Large blocks of rows, so that their partial results stay small: whole open rows, at most 64.
 struct row_ranges {
-  static constexpr std::size_t block = 256;
+  static constexpr std::size_t least = 256;
   std::size_t rows;
 
   [[nodiscard]] constexpr std::size_t grain() const noexcept {
-    return std::max<std::size_t>(1, ((rows + 63) / 64 + block - 1) / block) * block;
+    return std::max(least, ((rows + 63) / 64 + open_rows_transposed - 1) / open_rows_transposed * open_rows_transposed);
   }
   [[nodiscard]] constexpr std::size_t count() const noexcept { return std::max<std::size_t>(1, (rows + grain() - 1) / grain()); }
 };
@@ -58,6 +58,10 @@ struct row_ranges {
 /// About 65536 elements, whole open rows.
 [[nodiscard]] constexpr std::size_t rows_of_chunk(std::size_t cols) noexcept {
   return std::max<std::size_t>(1, 65536 / std::max<std::size_t>(1, cols) / open_rows) * open_rows;
+}
+/// The first column from c on that begins a cache line; row ends count as lines.
+inline std::size_t line_from(float const* row, std::size_t c, std::size_t cols) noexcept {
+  return c == 0 || c >= cols ? std::min(c, cols) : c + before_line(row + c, cols - c);
 }
 inline float* aligned(std::byte* work) noexcept {
   return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(work) + 63) / 64 * 64);
@@ -113,8 +117,9 @@ inline void dot_panel(multiply_task const& t, float const* m, std::size_t m_stri
 }
 
 inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t end) noexcept {
+  constexpr auto stride = panel_cols + 2 * lanes;
   alignas(64) float sum[open_rows * 32 * lanes];
-  alignas(64) float kept[open_rows * panel_cols];
+  alignas(64) float kept[open_rows * stride];
   auto const cols = t.q.cols, r = t.q.r;
   auto* const add = low_rank_for(t.how, 1).sum;
   bool finite = true;
@@ -123,14 +128,19 @@ inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t 
     std::memset(sum, 0, count * padded_rank(r) * lanes * sizeof(float));
     for (std::size_t c = 0; c < cols; c += panel_cols) {
       auto const width = std::min(panel_cols, cols - c);
-      auto const at = i * cols + c;
       if (!t.a) {
-        dot_panel(t, t.m + at, cols, count, c, width, sum);
+        dot_panel(t, t.m + i * cols + c, cols, count, c, width, sum);
         continue;
       }
-      for (std::size_t row = 0; row < count; ++row)
-        finite &= add(t.m + at + row * cols, t.e + at + row * cols, width, t.stream, t.a + at + row * cols, kept + row * panel_cols);
-      dot_panel(t, kept, panel_cols, count, c, width, sum);
+      // Whole lines of `a` are written, so that up to 15 sums are there before their panel.
+      for (std::size_t row = 0; row < count; ++row) {
+        auto const start = (i + row) * cols;
+        float* const panel = kept + row * stride;
+        auto const at = line_from(t.a + start, c, cols), next = line_from(t.a + start, c + width, cols);
+        std::memcpy(panel, panel + panel_cols, lanes * sizeof(float));
+        finite &= add(t.m + start + at, t.e + start + at, next - at, t.stream, t.a + start + at, panel + (at - c));
+      }
+      dot_panel(t, kept, stride, count, c, width, sum);
     }
     float const* lane = sum;
     for (std::size_t j = 0; j < r; j += 8)
@@ -138,13 +148,11 @@ inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t 
         for (std::size_t k = 0; k < group_width(r, j); ++k, lane += lanes)
           if (j + k < r) t.P[(i + row) * r + j + k] = sum_of_lanes(lane);
   }
-#if GRADPRESS_X86
-  if (t.stream) _mm_sfence();
-#endif
+  end_streaming(t.stream);
   return finite;
 }
 
-/// Q = M^T P by ranges of rows and panels of columns.
+/// Q = M^T P by ranges of rows and segments of columns.
 struct transposed_task {
   float const* M;
   std::size_t rows, cols;
@@ -155,37 +163,39 @@ struct transposed_task {
   isa how;
 
   [[nodiscard]] row_ranges ranges() const noexcept { return {rows}; }
+  [[nodiscard]] std::size_t segments() const noexcept { return (cols + 4095) / 4096; }
+  [[nodiscard]] std::size_t segment_begin(std::size_t s) const noexcept {
+    auto const vectors_of_lanes = (cols + lanes - 1) / lanes;
+    return std::min(cols, vectors_of_lanes * s / segments() * lanes);
+  }
   [[nodiscard]] vectors<float> partial_of(std::size_t range) const noexcept {
     return {partial + range * vectors_size(cols, r), cols, r};
   }
 };
 
-inline void transposed_panel(transposed_task const& t, std::size_t range, std::size_t panel) noexcept {
-  alignas(64) float sum[8 * (panel_cols + lanes)];
-  alignas(64) float p[row_ranges::block * 8];
-  float tails[row_ranges::block * lanes];
+inline void transposed_segment(transposed_task const& t, std::size_t range, std::size_t segment) noexcept {
+  float p[open_rows_transposed * 8], tails[open_rows_transposed * lanes];
   auto const from = range * t.ranges().grain(), end = std::min(t.rows, from + t.ranges().grain());
-  auto const c = panel * panel_cols, width = std::min(panel_cols, t.cols - c), whole = width / lanes * lanes;
-  constexpr auto stride = panel_cols + lanes;
+  auto const first = t.segment_begin(segment), last = t.segment_begin(segment + 1);
   auto const to = t.partial_of(range);
-  auto i = from;
-  do {
-    auto const count = std::min(row_ranges::block, end - i);
-    float const* const m = t.M + i * t.cols + c;
-    if (width != whole) copy_tails(m + whole, t.cols, count, width - whole, tails);
-    for (std::size_t j = 0; j < t.r; j += 8) {
-      auto const group = group_width(t.r, j);
-      auto* const add = low_rank_for(t.how, group).transposed;
-      copy_rows(t.P + i * t.r, t.r, count, j, group, p);
-      std::memset(sum, 0, sizeof sum);
-      if (whole) add(m, t.cols, count, p, sum, stride, whole / lanes);
-      if (width != whole) add(tails, lanes, count, p, sum + whole, stride, 1);
-      for (std::size_t k = 0; k < group; ++k)
-        for (std::size_t x = 0; x < width; ++x)
-          *to.at(j + k, c + x) = i == from ? sum[k * stride + x] : *to.at(j + k, c + x) + sum[k * stride + x];
+  for (std::size_t j = 0; j < padded_rank(t.r); ++j) std::fill(to.at(j, first), to.at(j, (last + lanes - 1) / lanes * lanes), 0.f);
+  // One group of vectors can stream through the segment; more of them take turns at panels.
+  auto const panel = t.r <= 8 ? last - first : panel_cols;
+  for (auto i = from; i < end; i += open_rows_transposed) {
+    auto const count = std::min(open_rows_transposed, end - i);
+    for (auto c = first; c < last; c += panel) {
+      auto const width = std::min(panel, last - c), whole = width / lanes * lanes;
+      float const* const m = t.M + i * t.cols + c;
+      if (width != whole) copy_tails(m + whole, t.cols, count, width - whole, tails);
+      for (std::size_t j = 0; j < t.r; j += 8) {
+        auto const group = group_width(t.r, j);
+        auto* const add = low_rank_for(t.how, group).transposed;
+        copy_rows(t.P + i * t.r, t.r, count, j, group, p);
+        if (whole) add(m, t.cols, count, p, to.at(j, c), to.stride(), whole / lanes);
+        if (width != whole) add(tails, lanes, count, p, to.at(j, c + whole), to.stride(), 1);
+      }
     }
-    i += count;
-  } while (i < end);
+  }
 }
 
 inline void combine_ranges(transposed_task const& t, std::size_t from, std::size_t end) noexcept {
@@ -224,25 +234,23 @@ inline void outer_row(isa how, float const* p, vectors<float const> const& q, st
 }
 
 inline void outer_rows(outer_task const& t, std::size_t from, std::size_t end) noexcept {
-  alignas(64) float room[panel_cols];
-  alignas(64) float p[open_rows * 32];
+  alignas(64) float room[panel_cols + lanes];
+  float p[open_rows * 32];
   auto const cols = t.mean.cols, r = t.mean.r, stride = padded_rank(r);
-  auto const stream = t.rows * cols >= streaming_from;
+  auto const stream = t.out && t.rows * cols >= streaming_from;
+  float const* const lines_of = t.out ? t.out : t.M;
   for (auto i = from; i < end; i += open_rows) {
     auto const count = std::min(open_rows, end - i);
     copy_rows(t.P + i * r, r, count, 0, stride, p);
-    for (std::size_t c = 0; c < cols; c += panel_cols) {
-      auto const width = std::min(panel_cols, cols - c);
+    for (std::size_t panel = 0; panel < cols; panel += panel_cols)
       for (std::size_t row = 0; row < count; ++row) {
-        auto const at = (i + row) * cols + c;
-        if (t.out) outer_row(t.how, p + row * stride, t.mean, c, width, stream ? outer_use::stream : outer_use::store, t.out + at, room);
-        if (t.M) outer_row(t.how, p + row * stride, t.own, c, width, outer_use::subtract, t.M + at, room);
+        auto const start = (i + row) * cols;
+        auto const c = line_from(lines_of + start, panel, cols), n = line_from(lines_of + start, panel + panel_cols, cols) - c;
+        if (t.out) outer_row(t.how, p + row * stride, t.mean, c, n, stream ? outer_use::stream : outer_use::store, t.out + start + c, room);
+        if (t.M) outer_row(t.how, p + row * stride, t.own, c, n, outer_use::subtract, t.M + start + c, room);
       }
-    }
   }
-#if GRADPRESS_X86
-  if (stream) _mm_sfence();
-#endif
+  end_streaming(stream);
 }
 
 }  // namespace gradpress::kernel::detail

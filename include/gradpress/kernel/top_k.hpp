@@ -281,8 +281,8 @@ class top_k_run {
 
 /// The k entries of x that are largest in magnitude, exactly and always the same ones.
 ///
-/// - Shape   x: n < 2^32 values, 0 <= k <= n. work: top_k_workspace(n, k) bytes, aligned like a float. indices, values:
-/// k.
+/// - Shape   x: n < 2^32 values, 0 <= k <= n. indices, values: k. work: top_k_workspace(n, k) bytes, aligned like a
+///           float.
 /// - Order   by (|x| descending, index ascending) for membership; the indices ascend, values[j] has the bits of
 ///           x[indices[j]].
 /// - Cost    one pass over x, 4 bytes of traffic an element, and work in proportion to k; up to about 8 passes where

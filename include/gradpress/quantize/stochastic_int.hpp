@@ -17,6 +17,7 @@ enum class rounding {
   stochastic,  ///< up or down at random, right on average
   nearest      ///< half the error, biased
 };
+constexpr std::array<std::string_view, 2> names_of(rounding) { return {"stochastic", "nearest"}; }
 
 /// Symmetric integers with L = 2^(bits-1) - 1 levels a side; scale = max|x| / L of the value's block.
 ///

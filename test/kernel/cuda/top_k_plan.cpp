@@ -15,8 +15,8 @@ static_assert(device::integer_sqrt(0xffffffffffffffffu) == 0xffffffffu);
 static_assert(device::top_k_workspace_bytes(25'600'000, 25'600) < 2'000'000, "far less than the tensor");
 
 TEST_CASE("kernel/cuda/top_k_plan: parts lie apart, aligned, and inside") {
-  for (std::size_t const n : {std::size_t{1}, std::size_t{33}, std::size_t{4097}, std::size_t{100003}, std::size_t{124'000'000},
-                              device::collect_max_size})
+  for (std::size_t const n : {std::size_t{1}, std::size_t{33}, std::size_t{4097}, std::size_t{100003},
+                              std::size_t{124'000'000}, device::collect_max_size})
     for (std::size_t const k : {std::size_t{0}, std::size_t{1}, n / 1000, n / 2, n, n + 5}) {
       CAPTURE(n);
       CAPTURE(k);

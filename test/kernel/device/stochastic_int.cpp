@@ -30,7 +30,8 @@ struct encoded {
   bool finite;
 };
 
-encoded by_teams(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block, bool stochastic) {
+encoded by_teams(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block,
+                 bool stochastic) {
   encoded r{std::vector<std::byte>(gp::kernel::int_bytes(g.size(), bits, block) + 1, std::byte{0x5a}),
             std::vector<float>(e ? g.size() : 0), true};
   std::uint32_t flag = 0;
@@ -42,11 +43,12 @@ encoded by_teams(std::vector<float> const& g, std::vector<float> const* e, int b
   return r;
 }
 
-encoded by_host(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block, bool stochastic) {
-  encoded r{std::vector<std::byte>(gp::kernel::int_bytes(g.size(), bits, block)),
-            std::vector<float>(e ? g.size() : 0), true};
-  r.finite = gp::kernel::int_encode_sum(exec{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr, g.size(),
-                                        bits, block, stochastic, key, r.codes.data());
+encoded by_host(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block,
+                bool stochastic) {
+  encoded r{std::vector<std::byte>(gp::kernel::int_bytes(g.size(), bits, block)), std::vector<float>(e ? g.size() : 0),
+            true};
+  r.finite = gp::kernel::int_encode_sum(exec{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr,
+                                        g.size(), bits, block, stochastic, key, r.codes.data());
   return r;
 }
 
@@ -66,7 +68,8 @@ TEST_CASE("kernel/device/stochastic_int: the bits of the host kernel") {
           CHECK(got.codes == want.codes);
           CHECK(got.rest == want.rest);
           CHECK(got.finite);
-          CHECK(by_teams(g, nullptr, bits, block, stochastic).codes == by_host(g, nullptr, bits, block, stochastic).codes);
+          CHECK(by_teams(g, nullptr, bits, block, stochastic).codes ==
+                by_host(g, nullptr, bits, block, stochastic).codes);
         }
 }
 
@@ -79,9 +82,10 @@ TEST_CASE("kernel/device/stochastic_int: what was decoded and the rest make the 
     device::int_decode(exec{}, r.codes.data(), x.size(), bits, 1024, x.data());
     device::int_accumulate(exec{}, r.codes.data(), x.size(), bits, 1024, 1.0f, sum.data());
     for (std::size_t i = 0; i < x.size(); ++i) {
-      auto const most = *std::max_element(g.begin() + static_cast<std::ptrdiff_t>(i / 1024 * 1024),
-                                          g.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(5000, i / 1024 * 1024 + 1024)),
-                                          [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+      auto const most = *std::max_element(
+          g.begin() + static_cast<std::ptrdiff_t>(i / 1024 * 1024),
+          g.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(5000, i / 1024 * 1024 + 1024)),
+          [](float a, float b) { return std::fabs(a) < std::fabs(b); });
       auto const tolerance = std::fabs(most) * 1e-6f;
       REQUIRE(std::fabs(r.rest[i]) <= std::fabs(most) / static_cast<float>(gp::kernel::int_levels(bits)) * 1.001f);
       REQUIRE(std::fabs(sum[i] - g[i]) <= tolerance);

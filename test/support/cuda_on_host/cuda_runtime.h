@@ -50,15 +50,25 @@ using cuda_on_host::threadIdx;
 
 // Memory.
 template <class T>
-T __ldcs(T const* p) { return *p; }
+T __ldcs(T const* p) {
+  return *p;
+}
 template <class T>
-T __ldcg(T const* p) { return *p; }
+T __ldcg(T const* p) {
+  return *p;
+}
 template <class T>
-void __stcs(T* p, T v) { *p = v; }
+void __stcs(T* p, T v) {
+  *p = v;
+}
 template <class T>
-T atomicAdd(T* p, T v) { return std::atomic_ref<T>(*p).fetch_add(v); }
+T atomicAdd(T* p, T v) {
+  return std::atomic_ref<T>(*p).fetch_add(v);
+}
 template <class T>
-T atomicOr(T* p, T v) { return std::atomic_ref<T>(*p).fetch_or(v); }
+T atomicOr(T* p, T v) {
+  return std::atomic_ref<T>(*p).fetch_or(v);
+}
 inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
 // Arithmetic.

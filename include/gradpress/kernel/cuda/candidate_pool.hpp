@@ -2,7 +2,8 @@
 #pragma once
 
 /// \file
-/// Candidates of all tiles in one pool: what the collect pass writes and the later passes read. No CUDA needed to read it.
+/// Candidates of all tiles in one pool: what the collect pass writes and the later passes read. No CUDA needed to read
+/// it.
 
 #include <cstddef>
 #include <cstdint>

@@ -44,7 +44,8 @@ __global__ void __launch_bounds__(collect_tuning::threads)
   }
   if constexpr (Sum) {
 #pragma unroll
-    for (int u = 0; u < vectors; ++u) store4<Aligned>(a, begin + static_cast<std::uint32_t>(u) * tune::threads * 4, n, x[u]);
+    for (int u = 0; u < vectors; ++u)
+      store4<Aligned>(a, begin + static_cast<std::uint32_t>(u) * tune::threads * 4, n, x[u]);
   }
 
   std::uint64_t counts = 0;
@@ -70,7 +71,9 @@ __global__ void __launch_bounds__(collect_tuning::threads)
 
   std::uint64_t before = 0, total = 0;
   scan(scan_memory).ExclusiveSum(counts, before, total);
-  auto const field = [](std::uint64_t packed, int u) { return static_cast<std::uint32_t>(packed >> (16 * u)) & 0xffffu; };
+  auto const field = [](std::uint64_t packed, int u) {
+    return static_cast<std::uint32_t>(packed >> (16 * u)) & 0xffffu;
+  };
   if (threadIdx.x == 0) {
     auto const size = field(total, 0) + field(total, 1) + field(total, 2) + field(total, 3);
     shared_first = atomicAdd(pool.used, size);
@@ -104,10 +107,11 @@ namespace detail {
 [[nodiscard]] inline cudaError_t collect(cudaStream_t stream, float const* g, float const* e, float* a, std::size_t n,
                                          candidate_pool const& pool, std::uint32_t* not_finite) {
   bool const sum = a != nullptr, aligned = sum ? aligned16(g, e, a) : aligned16(g);
-  auto const kernel = sum ? aligned ? collect_above<true, true> : collect_above<true, false>
-                      : aligned ? collect_above<false, true> : collect_above<false, false>;
-  return launch(stream, {collect_tiles(n), collect_tuning::threads}, kernel, g, e, a, static_cast<std::uint32_t>(n), pool,
-                not_finite);
+  auto const kernel = sum       ? aligned ? collect_above<true, true> : collect_above<true, false>
+                            : aligned ? collect_above<false, true>
+                                : collect_above<false, false>;
+  return launch(stream, {collect_tiles(n), collect_tuning::threads}, kernel, g, e, a, static_cast<std::uint32_t>(n),
+                pool, not_finite);
 }
 
 }  // namespace detail

@@ -14,7 +14,7 @@ namespace gradpress::kernel::cuda {
 /// x = decoded, or with Add x += factor * decoded. Four neighbours a thread and step, four steps in flight.
 template <int Bits, bool Add, bool Aligned>
 __global__ void __launch_bounds__(int_tuning::threads, 4)  // with room for more blocks ptxas spills at 8 bits
-   
+
     int_decode_elements(std::byte const* __restrict__ codes, std::uint32_t n, std::uint32_t block, std::uint32_t blocks,
                         float factor, float* __restrict__ x) {
   constexpr std::uint32_t steps = 4, stride = int_tuning::threads * 4;
@@ -76,8 +76,8 @@ template <bool Add>
 
 }  // namespace detail
 
-/// x = decoded. Writes 4 bytes an element and reads the codes; one launch. Sizes and alignment as int_encode_sum; x off 16
-/// bytes is written 32 bits at a time.
+/// x = decoded. Writes 4 bytes an element and reads the codes; one launch. Sizes and alignment as int_encode_sum; x off
+/// 16 bytes is written 32 bits at a time.
 [[nodiscard]] inline cudaError_t int_decode(cudaStream_t stream, std::byte const* codes, std::size_t n, int bits,
                                             std::size_t block, float* x) {
   return detail::int_decode<false>(stream, codes, n, bits, block, 1.0f, x);

@@ -165,11 +165,13 @@ inline constexpr std::size_t int_max_size = std::size_t{0xffffffff} - 2 * int_tu
 ///
 /// - Layout, rounding, random numbers: those of kernel/stochastic_int.hpp, bit for bit.
 /// - Bits    8, 4 or 2; `block` a multiple of 64; other values give cudaErrorInvalidValue, as do codes off 4 bytes.
-/// - Cost    reads 8 bytes an element, writes 4 and the codes; one launch. Best for block = 1024. g, e and rest on 16 bytes
+/// - Cost    reads 8 bytes an element, writes 4 and the codes; one launch. Best for block = 1024. g, e and rest on 16
+/// bytes
 ///           are read and written 128 bits at a time, codes too if codes + 4 ceil(n / block) is on 16 bytes.
 /// - Stream  queued; no allocation, no workspace, no wait.
 /// - Build   without -use_fast_math: the codes would differ from those of other ranks.
-/// - Edges   n = 0 does nothing. rest may be g or e. Infinity and NaN set *not_finite to 1 (it is never cleared here) and
+/// - Edges   n = 0 does nothing. rest may be g or e. Infinity and NaN set *not_finite to 1 (it is never cleared here)
+/// and
 ///           what was written means nothing.
 [[nodiscard]] inline cudaError_t int_encode_sum(cudaStream_t stream, float const* g, float const* e, float* rest,
                                                 std::size_t n, int bits, std::size_t block, bool stochastic,
@@ -177,8 +179,9 @@ inline constexpr std::size_t int_max_size = std::size_t{0xffffffff} - 2 * int_tu
   if (!detail::int_sizes_fit(n, bits, block, codes)) return cudaErrorInvalidValue;
   if (n == 0) return cudaSuccess;
   auto const blocks = static_cast<std::uint32_t>((n + block - 1) / block);
-  int_encoding const s{g, e, rest, static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(block), blocks,
-                       stochastic, key, codes, not_finite};
+  int_encoding const s{
+      g,   e,     rest,      static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(block), blocks, stochastic,
+      key, codes, not_finite};
   return aligned16(g, e, rest) ? detail::int_encode<true, true>(stream, bits, s)
                                : detail::int_encode<true, false>(stream, bits, s);
 }
@@ -190,8 +193,9 @@ inline constexpr std::size_t int_max_size = std::size_t{0xffffffff} - 2 * int_tu
   if (!detail::int_sizes_fit(n, bits, block, codes)) return cudaErrorInvalidValue;
   if (n == 0) return cudaSuccess;
   auto const blocks = static_cast<std::uint32_t>((n + block - 1) / block);
-  int_encoding const s{x, nullptr, nullptr, static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(block), blocks,
-                       stochastic, key, codes, not_finite};
+  int_encoding const s{
+      x,   nullptr, nullptr,   static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(block), blocks, stochastic,
+      key, codes,   not_finite};
   return aligned16(x) ? detail::int_encode<false, true>(stream, bits, s)
                       : detail::int_encode<false, false>(stream, bits, s);
 }

@@ -17,7 +17,8 @@ struct grid_shape {
   bool cooperative = false;
 };
 
-/// Queues `kernel` on `stream` and returns at once. Written without the triple chevron so that any C++ compiler parses it.
+/// Queues `kernel` on `stream` and returns at once. Written without the triple chevron so that any C++ compiler parses
+/// it.
 template <class... Parameter>
 [[nodiscard]] cudaError_t launch(cudaStream_t stream, grid_shape grid, void (*kernel)(Parameter...),
                                  std::type_identity_t<Parameter>... argument) {
@@ -69,9 +70,7 @@ __device__ __forceinline__ float4 add4(float4 a, float4 b) {
 }
 
 /// Component j of v; j is a constant after unrolling.
-__device__ __forceinline__ float component(float4 v, int j) {
-  return j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w;
-}
+__device__ __forceinline__ float component(float4 v, int j) { return j == 0 ? v.x : j == 1 ? v.y : j == 2 ? v.z : v.w; }
 
 /// Bits of |v|: as integers they are ordered as the magnitudes are.
 __device__ __forceinline__ std::uint32_t magnitude_bits(float v) { return __float_as_uint(v) & 0x7fffffffu; }

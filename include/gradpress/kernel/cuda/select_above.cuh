@@ -74,7 +74,7 @@ struct select_above_result {
   std::uint32_t* index;  ///< room for `capacity`
   float* value;          ///< room for as many
   std::size_t capacity;
-  std::uint32_t* count;       ///< how many reach the threshold; if more than `capacity`, index and value are not written
+  std::uint32_t* count;  ///< how many reach the threshold; if more than `capacity`, index and value are not written
   std::uint32_t* not_finite;  ///< becomes 1 where the signal has an infinity or a NaN; never cleared here
 };
 
@@ -82,7 +82,8 @@ struct select_above_result {
 ///
 /// - Threshold  the bits of tau as an integer; 0 keeps everything. NaN and infinity reach every finite tau.
 /// - Order      indices ascending, values beside them; the same bits on every run and every device.
-/// - Count      in device memory. A caller that sizes a message by it copies it to the host, which waits for the stream;
+/// - Count      in device memory. A caller that sizes a message by it copies it to the host, which waits for the
+/// stream;
 ///              nothing here does.
 /// - Cost       12 bytes an element and 24 for each that is kept; three kernels.
 /// - Stream     queued; no allocation. `memory`: select_above_workspace_bytes(n, capacity) bytes on 16.
@@ -107,17 +108,18 @@ struct select_above_result {
   auto* const before = words(plan.tile_to);
   auto const tiles = collect_tiles(n);
   if (auto const error = detail::collect(stream, g, e, a, n, pool, to.not_finite); error != cudaSuccess) return error;
-  if (auto const error = launch(stream, {1, select_tuning::rank_threads}, rank_tiles<select_tuning>, pool.tile_size, tiles, before);
+  if (auto const error =
+          launch(stream, {1, select_tuning::rank_threads}, rank_tiles<select_tuning>, pool.tile_size, tiles, before);
       error != cudaSuccess)
     return error;
   constexpr auto warps = select_tuning::place_threads / 32;
-  return launch(stream, {(tiles + warps - 1) / warps, select_tuning::place_threads}, place_tiles<select_tuning>, pool, before, tiles,
-                to.index, to.value);
+  return launch(stream, {(tiles + warps - 1) / warps, select_tuning::place_threads}, place_tiles<select_tuning>, pool,
+                before, tiles, to.index, to.value);
 }
 
 /// The same for x itself: 4 bytes an element.
-[[nodiscard]] inline cudaError_t select_above(cudaStream_t stream, float const* x, std::size_t n, std::uint32_t threshold,
-                                              void* memory, select_above_result to) {
+[[nodiscard]] inline cudaError_t select_above(cudaStream_t stream, float const* x, std::size_t n,
+                                              std::uint32_t threshold, void* memory, select_above_result to) {
   return select_above_sum(stream, x, nullptr, nullptr, n, threshold, memory, to);
 }
 

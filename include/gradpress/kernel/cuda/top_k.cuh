@@ -60,8 +60,8 @@ template <bool Sum>
   // A warp takes a tile: more blocks than there are tiles for would idle at the barriers.
   constexpr auto warps = tune::finish_threads / 32;
   blocks = std::min(blocks, (plan.tiles + warps - 1) / warps);
-  return launch(stream, {blocks, tune::finish_threads, true}, top_k_finish<tune>, Sum ? a : g, plan.n, plan.k, plan.tiles,
-                work, to.index, to.value);
+  return launch(stream, {blocks, tune::finish_threads, true}, top_k_finish<tune>, Sum ? a : g, plan.n, plan.k,
+                plan.tiles, work, to.index, to.value);
 }
 
 }  // namespace detail
@@ -73,11 +73,14 @@ template <bool Sum>
 /// - Cost    4 n bytes plus k-sized work; three kernels and a memset of 56 KiB. 20 n bytes more where the sample
 ///           misled: more than 4 k + 65536 candidates (many equal values), or fewer than k.
 /// - Stream  queued on `stream`; no allocation, no synchronisation, no wait on the host.
-/// - Memory  `memory`: `top_k_workspace_bytes(n, k)` bytes of device memory, 16-byte aligned, free again when the stream
+/// - Memory  `memory`: `top_k_workspace_bytes(n, k)` bytes of device memory, 16-byte aligned, free again when the
+/// stream
 ///           gets there. x and the results need no alignment; x on 16 bytes is read 128 bits at a time.
-/// - Edges   k = 0 only sets the flag; n = 0 does nothing; -0 and 0 are equal in magnitude. Infinity and NaN set the flag
+/// - Edges   k = 0 only sets the flag; n = 0 does nothing; -0 and 0 are equal in magnitude. Infinity and NaN set the
+/// flag
 ///           and the results must not be used, though nothing is written outside them.
-/// - Source  threshold from a sample and an exact selection among the survivors; the k-th magnitude by radix select, the
+/// - Source  threshold from a sample and an exact selection among the survivors; the k-th magnitude by radix select,
+/// the
 ///           idea of Alabi et al., Fast K-selection Algorithms for Graphics Processors, JEA 2012.
 [[nodiscard]] inline cudaError_t top_k(cudaStream_t stream, float const* x, std::size_t n, std::size_t k, void* memory,
                                        top_k_result to) {

@@ -45,9 +45,11 @@ __device__ __forceinline__ std::uint64_t above_and_ties(std::uint64_t above, std
 /// Writes the k entries that are first by (|x| descending, index ascending), in index order.
 ///
 /// - Grid   cooperative: blocks of `finish_threads`, all resident.
-/// - Steps  three digits of the k-th magnitude, each from a histogram over the candidates; counts a tile; their exclusive
+/// - Steps  three digits of the k-th magnitude, each from a histogram over the candidates; counts a tile; their
+/// exclusive
 ///          sums; the entries. Six grid barriers in between. Everything exchanged between blocks is an integer sum.
-/// - Slow   where the sample misled (fewer than k candidates, or more than there is room for) every step reads x instead:
+/// - Slow   where the sample misled (fewer than k candidates, or more than there is room for) every step reads x
+/// instead:
 ///          20 bytes an element, the same result.
 /// 0 < k <= n.
 template <class Tuning>
@@ -135,7 +137,8 @@ __global__ void __launch_bounds__(Tuning::finish_threads, 1)
   auto const share_begin = static_cast<std::uint32_t>(std::uint64_t{tiles} * blockIdx.x / gridDim.x);
   auto const share_end = static_cast<std::uint32_t>(std::uint64_t{tiles} * (blockIdx.x + 1) / gridDim.x);
   std::uint64_t sum = 0;
-  for (auto t = share_begin + threadIdx.x; t < share_end; t += Tuning::finish_threads) sum += __ldcg(work.tile_rank + t);
+  for (auto t = share_begin + threadIdx.x; t < share_end; t += Tuning::finish_threads)
+    sum += __ldcg(work.tile_rank + t);
   sum = reduce(memory.reduce_part).Sum(sum);
   if (threadIdx.x == 0) work.block_sum[blockIdx.x] = sum;
   grid.sync();

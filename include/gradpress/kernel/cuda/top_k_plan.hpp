@@ -14,15 +14,15 @@ namespace gradpress::kernel::cuda {
 
 /// Tuning numbers of the CUDA top-k. None of them changes a result.
 struct top_k_tuning {
-  static constexpr std::uint32_t threads = 256;          ///< a block of the sample pass
-  static constexpr std::uint32_t samples = 65536;        ///< tensors up to this size are sampled whole
-  static constexpr std::uint32_t run = 8;                ///< neighbours sampled together: one 32-byte sector
-  static constexpr std::uint32_t sample_bits = 13;       ///< exponent and 5 bits of mantissa: bins 3 % wide
+  static constexpr std::uint32_t threads = 256;     ///< a block of the sample pass
+  static constexpr std::uint32_t samples = 65536;   ///< tensors up to this size are sampled whole
+  static constexpr std::uint32_t run = 8;           ///< neighbours sampled together: one 32-byte sector
+  static constexpr std::uint32_t sample_bits = 13;  ///< exponent and 5 bits of mantissa: bins 3 % wide
   static constexpr std::uint32_t samples_a_thread = 4;
   static constexpr std::uint32_t finish_threads = 512;  ///< a block of the finish pass, one block a multiprocessor
-  static constexpr std::uint32_t digit_bits = 11;        ///< 31 bits of magnitude are three digits: 11, 10, 10
+  static constexpr std::uint32_t digit_bits = 11;       ///< 31 bits of magnitude are three digits: 11, 10, 10
   static constexpr std::uint32_t max_finish_blocks = 1024;
-  static constexpr std::uint32_t candidate_factor = 4;   ///< room for so many times k candidates ...
+  static constexpr std::uint32_t candidate_factor = 4;     ///< room for so many times k candidates ...
   static constexpr std::uint32_t candidate_slack = 65536;  ///< ... and so many more
 };
 
@@ -38,8 +38,8 @@ struct top_k_tuning {
 struct top_k_plan {
   std::uint32_t n = 0, k = 0;
   std::uint32_t tiles = 0;
-  std::uint32_t samples = 0;   ///< how many elements are sampled
-  std::uint32_t rank = 0;      ///< the lower threshold has at least this many samples at or above it, if there are so many
+  std::uint32_t samples = 0;  ///< how many elements are sampled
+  std::uint32_t rank = 0;  ///< the lower threshold has at least this many samples at or above it, if there are so many
   std::uint32_t capacity = 0;  ///< room for candidates
   // Byte offsets of the workspace's parts; [0, cleared) is zeroed at the start.
   std::size_t counters = 0, sample_histogram = 0, digit_histogram = 0, cleared = 0;
@@ -48,8 +48,8 @@ struct top_k_plan {
 
 /// The plan for the k largest of n; k > n means all. Throws nothing, allocates nothing.
 ///
-/// The sample rank is what k of n leads one to expect, plus six standard deviations and eight: too low a threshold costs
-/// a few candidates, too high a one costs the slow path. A tensor that is sampled whole needs no margin.
+/// The sample rank is what k of n leads one to expect, plus six standard deviations and eight: too low a threshold
+/// costs a few candidates, too high a one costs the slow path. A tensor that is sampled whole needs no margin.
 [[nodiscard]] constexpr top_k_plan plan_top_k(std::size_t n, std::size_t k) noexcept {
   using tune = top_k_tuning;
   top_k_plan p;
@@ -92,8 +92,8 @@ struct top_k_workspace {
   std::uint32_t* ticket;            ///< blocks of the sample pass that are done
   std::uint32_t* sample_histogram;  ///< samples by the leading bits of |x|
   std::uint32_t* digit_histogram;   ///< three histograms, one a digit
-  std::uint64_t* tile_rank;         ///< a tile's counts, later the counts before it: above in the high word, ties in the low
-  std::uint64_t* block_sum;         ///< the same, summed over a block's share of the tiles
+  std::uint64_t* tile_rank;  ///< a tile's counts, later the counts before it: above in the high word, ties in the low
+  std::uint64_t* block_sum;  ///< the same, summed over a block's share of the tiles
 };
 
 [[nodiscard]] inline top_k_workspace bind(top_k_plan const& p, void* memory) noexcept {
@@ -109,7 +109,12 @@ struct top_k_workspace {
                             reinterpret_cast<float*>(at + p.value),
                             words(p.index),
                             p.capacity};
-  return {pool, lower, lower + 2, words(p.sample_histogram), words(p.digit_histogram), longs(p.tile_rank),
+  return {pool,
+          lower,
+          lower + 2,
+          words(p.sample_histogram),
+          words(p.digit_histogram),
+          longs(p.tile_rank),
           longs(p.block_sum)};
 }
 

@@ -13,7 +13,8 @@ namespace gradpress::kernel::cuda {
 
 /// Where sample q of `samples` lies: runs of neighbours, one run at a scrambled place of each of equally wide strata.
 /// A function of (q, samples, n) alone. Layers of different scale each get their share.
-__host__ __device__ __forceinline__ std::uint32_t sample_position(std::uint32_t q, std::uint32_t samples, std::uint32_t n) {
+__host__ __device__ __forceinline__ std::uint32_t sample_position(std::uint32_t q, std::uint32_t samples,
+                                                                  std::uint32_t n) {
   constexpr auto run = top_k_tuning::run;
   if (samples == n) return q;
   auto const strata = samples / run, s = q / run;

@@ -29,14 +29,14 @@ struct compact_job {
   std::uint32_t threshold;  ///< bits of tau: |x| >= tau is kept
   view<Exec, index_t> index;
   view<Exec, float> value;
-  view<Exec, index_t> count;                          ///< one word
+  view<Exec, index_t> count;                           ///< one word
   view<Exec, index_t> tile_first, tile_size, tile_to;  ///< where a tile lies in the pool, how much of it, where it goes
   view<Exec, index_t> pool_index;
   view<Exec, float> pool_value;
 };
 
-/// Step 1, a team a tile: the tile's hits, in order, to a place in the pool. The place depends on which team came first;
-/// what lies there does not.
+/// Step 1, a team a tile: the tile's hits, in order, to a place in the pool. The place depends on which team came
+/// first; what lies there does not.
 template <class Exec>
 struct compact_collect {
   using team_type = typename Kokkos::TeamPolicy<Exec>::member_type;

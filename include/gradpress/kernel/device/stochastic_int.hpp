@@ -103,12 +103,14 @@ struct int_decode_element {
 /// Codes of g + e (of g if e is null), and rest = g + e - decoded if rest is not null.
 ///
 /// - Bits    8, 4 or 2; `block` is a multiple of 64; codes are on 4 bytes.
-/// - Flag    *not_finite gets its lowest bit set where g + e holds NaN or infinity; it is never cleared here, and nothing
+/// - Flag    *not_finite gets its lowest bit set where g + e holds NaN or infinity; it is never cleared here, and
+/// nothing
 ///           waits for it.
 /// - Cost    reads g and e twice, the second time from cache; one launch.
 template <class Exec>
 void int_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, int bits,
-                    std::size_t block, bool stochastic, std::uint64_t key, std::byte* codes, std::uint32_t* not_finite) {
+                    std::size_t block, bool stochastic, std::uint64_t key, std::byte* codes,
+                    std::uint32_t* not_finite) {
   if (n == 0) return;
   auto const teams = Kokkos::TeamPolicy<Exec>(exec, static_cast<int>((n + block - 1) / block), Kokkos::AUTO);
   int_encode_block<Exec> const f{{g, e, rest, n, block, bits, stochastic, key, codes, not_finite}};

@@ -16,15 +16,20 @@ class log_grid {
   double top_, alpha_, h_;
   int last_;
 
+  [[nodiscard]] double at(double m) const noexcept { return top_ * (std::expm1(m * h_) / alpha_); }
+
  public:
   log_grid(int bits, float alpha, float top) noexcept
       : top_(static_cast<double>(top)), alpha_(static_cast<double>(alpha)), last_((1 << (bits - 1)) - 1) {
     h_ = std::log1p(alpha_) / last_;
   }
   [[nodiscard]] int last() const noexcept { return last_; }
-  /// m may lie between two magnitudes.
-  [[nodiscard]] float operator()(double m) const noexcept {
-    return m < last_ ? static_cast<float>(top_ * (std::expm1(m * h_) / alpha_)) : static_cast<float>(top_);
+  [[nodiscard]] float value(int m) const noexcept { return static_cast<float>(m < last_ ? at(m) : top_); }
+  /// The smallest float that is nearer to m than to m - 1 on the logarithmic scale.
+  [[nodiscard]] float from(int m) const noexcept {
+    auto const border = at(m - 0.5);
+    auto const f = static_cast<float>(border);
+    return static_cast<double>(f) < border ? std::nextafter(f, static_cast<float>(top_)) : f;
   }
 };
 
@@ -62,7 +67,7 @@ class log_encoder {
     log_grid const grid(bits, alpha, top);
     last_ = grid.last();
     from_[0] = 0;
-    for (int m = 1; m <= last_; ++m) from_[m] = std::max(1u, std::bit_cast<std::uint32_t>(grid(m - 0.5)));
+    for (int m = 1; m <= last_; ++m) from_[m] = std::max(1u, std::bit_cast<std::uint32_t>(grid.from(m)));
     for (int m = last_ + 1; m < 130; ++m) from_[m] = 0xffffffffu;
     for (int shift = 21; shift >= 15; --shift)
       if (make_cells(shift)) break;
@@ -116,7 +121,7 @@ struct log_values {
     log_grid const grid(bits, alpha, top);
     auto const sign = 1 << (bits - 1);
     for (int m = 0; m < sign; ++m) {
-      value[m] = factor * grid(m);
+      value[m] = factor * grid.value(m);
       value[m + sign] = -value[m];
     }
     for (int b = 2 * sign; b < 256; ++b) value[b] = value[b % (2 * sign)];

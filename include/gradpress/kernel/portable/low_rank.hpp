@@ -4,9 +4,10 @@
 /// \file
 /// Products with thin matrices in plain C++: the reference for the other paths, and their way through tails.
 ///
-/// A thin matrix is kept as columns ("vectors") of floats, 1, 2, 4 or 8 at a time. Everything works on panels of at most
-/// `panel_cols` columns of the large matrix, so that the vectors stay in the first cache while rows stream past.
-/// Products are rounded before they are added, on every path, so that a machine without FMA gives the same bits.
+/// A thin matrix is kept as columns ("vectors") of floats, 1, 2, 4 or 8 at a time. Several rows of the large matrix are
+/// open at the same time, which keeps enough cache lines in flight, and take turns at short panels of columns, for which
+/// the vectors then lie in the first cache. Products are rounded before they are added, on every path, so that a machine
+/// without FMA gives the same bits.
 
 #include <gradpress/kernel/isa.hpp>
 
@@ -19,15 +20,15 @@
 namespace gradpress::kernel::detail {
 
 /// Columns of a panel, a multiple of the 16 lanes of a sum.
-inline constexpr std::size_t panel_cols = 512;
+inline constexpr std::size_t panel_cols = 128;
 inline constexpr std::size_t lanes = 16;
-/// Rows whose sums are open at the same time.
-inline constexpr std::size_t open_rows = 8;
+/// Rows that are open at the same time; M^T P, which keeps no sums of rows, can have more.
+inline constexpr std::size_t open_rows = 4, open_rows_transposed = 8;
 
 /// What to do with a row of an outer product.
 enum class outer_use { store, stream, subtract };
 
-/// sum[row][j][lane] += the products of `blocks` times 16 columns, added up on their own first.
+/// sum[row][j][lane] += m[row][c] * q[j][c] for `blocks` times 16 columns, ascending; lane = c % 16.
 using dot_function = void(float const* m, std::size_t m_stride, std::size_t rows, float const* q, std::size_t q_stride,
                           std::size_t blocks, float* sum);
 /// q[j][c] += m[row][c] * p[row][j], row after row.
@@ -46,6 +47,11 @@ struct low_rank_functions {
   sum_function* sum;
 };
 
+/// Elements before the next cache line, at most n.
+inline std::size_t before_line(float const* p, std::size_t n) noexcept {
+  return std::min(n, (64 - reinterpret_cast<std::uintptr_t>(p) % 64) % 64 / sizeof(float));
+}
+
 /// The tree that ends a sum over 16 lanes.
 inline float sum_of_lanes(float const* lane) noexcept {
   float a[8], b[4];
@@ -60,10 +66,11 @@ GRADPRESS_UNFUSED inline void dot_portable(float const* m, std::size_t m_stride,
   GRADPRESS_UNFUSED_BODY
   for (std::size_t row = 0; row < rows; ++row, m += m_stride, sum += R * lanes)
     for (std::size_t j = 0; j < R; ++j) {
-      float lane[lanes] = {};
+      float lane[lanes];
+      std::memcpy(lane, sum + j * lanes, sizeof lane);
       for (std::size_t b = 0; b < blocks * lanes; b += lanes)
         for (std::size_t l = 0; l < lanes; ++l) lane[l] += m[b + l] * q[j * q_stride + b + l];
-      for (std::size_t l = 0; l < lanes; ++l) sum[j * lanes + l] += lane[l];
+      std::memcpy(sum + j * lanes, lane, sizeof lane);
     }
 }
 
@@ -71,12 +78,13 @@ template <std::size_t R>
 GRADPRESS_UNFUSED inline void transposed_portable(float const* m, std::size_t m_stride, std::size_t rows, float const* p,
                                                   float* q, std::size_t q_stride, std::size_t blocks) {
   GRADPRESS_UNFUSED_BODY
-  for (std::size_t row = 0; row < rows; ++row, m += m_stride, p += R)
+  for (std::size_t b = 0; b < blocks * lanes; b += lanes)
     for (std::size_t j = 0; j < R; ++j) {
-      auto const factor = p[j];
-      float* __restrict const to = q + j * q_stride;
-      for (std::size_t b = 0; b < blocks * lanes; b += lanes)
-        for (std::size_t l = 0; l < lanes; ++l) to[b + l] += m[b + l] * factor;
+      float lane[lanes];
+      std::memcpy(lane, q + j * q_stride + b, sizeof lane);
+      for (std::size_t row = 0; row < rows; ++row)
+        for (std::size_t l = 0; l < lanes; ++l) lane[l] += m[row * m_stride + b + l] * p[row * R + j];
+      std::memcpy(q + j * q_stride + b, lane, sizeof lane);
     }
 }
 

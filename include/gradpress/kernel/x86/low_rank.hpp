@@ -33,13 +33,14 @@ GRADPRESS_AVX2_PIECE void prefetch_panel(float const* p) {
   _mm_prefetch(reinterpret_cast<char const*>(p + panel_cols), _MM_HINT_T0);
 }
 
+/// W rows and the first R of `width` vectors: W * R sums in registers.
 template <std::size_t R, std::size_t W>
 GRADPRESS_AVX512 inline void dot_rows_avx512(float const* m, std::size_t m_stride, float const* q, std::size_t q_stride,
-                                             std::size_t blocks, float* sum) {
+                                             std::size_t blocks, std::size_t width, float* sum) {
   __m512 lane[W][R];
   GRADPRESS_UNROLL
   for (std::size_t w = 0; w < W; ++w) GRADPRESS_UNROLL
-    for (std::size_t j = 0; j < R; ++j) lane[w][j] = _mm512_setzero_ps();
+    for (std::size_t j = 0; j < R; ++j) lane[w][j] = _mm512_loadu_ps(sum + (w * width + j) * lanes);
   for (std::size_t b = 0; b < blocks * lanes; b += lanes) {
     __m512 v[R];
     GRADPRESS_UNROLL
@@ -55,19 +56,18 @@ GRADPRESS_AVX512 inline void dot_rows_avx512(float const* m, std::size_t m_strid
   }
   GRADPRESS_UNROLL
   for (std::size_t w = 0; w < W; ++w) GRADPRESS_UNROLL
-    for (std::size_t j = 0; j < R; ++j) {
-      float* const to = sum + (w * R + j) * lanes;
-      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), lane[w][j]));
-    }
+    for (std::size_t j = 0; j < R; ++j) _mm512_storeu_ps(sum + (w * width + j) * lanes, lane[w][j]);
 }
 template <std::size_t R>
 GRADPRESS_AVX512 inline void dot_avx512(float const* m, std::size_t m_stride, std::size_t rows, float const* q,
                                         std::size_t q_stride, std::size_t blocks, float* sum) {
-  constexpr std::size_t W = R == 8 ? 2 : 4;
-  std::size_t row = 0;
-  for (; row + W <= rows; row += W)
-    dot_rows_avx512<R, W>(m + row * m_stride, m_stride, q, q_stride, blocks, sum + row * R * lanes);
-  for (; row < rows; ++row) dot_rows_avx512<R, 1>(m + row * m_stride, m_stride, q, q_stride, blocks, sum + row * R * lanes);
+  constexpr auto step = std::min<std::size_t>(R, 4);
+  for (std::size_t j = 0; j < R; j += step, q += step * q_stride, sum += step * lanes) {
+    if (rows == open_rows) dot_rows_avx512<step, open_rows>(m, m_stride, q, q_stride, blocks, R, sum);
+    else
+      for (std::size_t row = 0; row < rows; ++row)
+        dot_rows_avx512<step, 1>(m + row * m_stride, m_stride, q, q_stride, blocks, R, sum + row * R * lanes);
+  }
 }
 
 template <std::size_t R, std::size_t W>
@@ -92,17 +92,13 @@ GRADPRESS_AVX512 inline void transposed_rows_avx512(float const* m, std::size_t 
 template <std::size_t R>
 GRADPRESS_AVX512 inline void transposed_avx512(float const* m, std::size_t m_stride, std::size_t rows, float const* p,
                                                float* q, std::size_t q_stride, std::size_t blocks) {
-  std::size_t row = 0;
-  for (; row + 8 <= rows; row += 8)
-    transposed_rows_avx512<R, 8>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
-  for (; row < rows; ++row) transposed_rows_avx512<R, 1>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
+  if (rows == open_rows_transposed)
+    return transposed_rows_avx512<R, open_rows_transposed>(m, m_stride, p, q, q_stride, blocks);
+  for (std::size_t row = 0; row < rows; ++row)
+    transposed_rows_avx512<R, 1>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
 }
 
 GRADPRESS_AVX512_PIECE __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
-/// Elements before the next cache line, at most n.
-inline std::size_t before_line(float const* p, std::size_t n) noexcept {
-  return std::min(n, (64 - reinterpret_cast<std::uintptr_t>(p) % 64) % 64 / sizeof(float));
-}
 
 /// Where `Whole`, all sixteen lanes without a mask: masked stores are slow.
 template <bool Whole>
@@ -170,7 +166,10 @@ template <std::size_t R>
 GRADPRESS_AVX2 inline void dot_row_avx2(float const* m, float const* q, std::size_t q_stride, std::size_t blocks, float* sum) {
   __m256 low[R], high[R];
   GRADPRESS_UNROLL
-  for (std::size_t j = 0; j < R; ++j) low[j] = high[j] = _mm256_setzero_ps();
+  for (std::size_t j = 0; j < R; ++j) {
+    low[j] = _mm256_loadu_ps(sum + j * lanes);
+    high[j] = _mm256_loadu_ps(sum + j * lanes + 8);
+  }
   for (std::size_t b = 0; b < blocks * lanes; b += lanes) {
     prefetch_panel(m + b);
     auto const x = _mm256_loadu_ps(m + b), y = _mm256_loadu_ps(m + b + 8);
@@ -182,8 +181,8 @@ GRADPRESS_AVX2 inline void dot_row_avx2(float const* m, float const* q, std::siz
   }
   GRADPRESS_UNROLL
   for (std::size_t j = 0; j < R; ++j, sum += lanes) {
-    _mm256_storeu_ps(sum, _mm256_add_ps(_mm256_loadu_ps(sum), low[j]));
-    _mm256_storeu_ps(sum + 8, _mm256_add_ps(_mm256_loadu_ps(sum + 8), high[j]));
+    _mm256_storeu_ps(sum, low[j]);
+    _mm256_storeu_ps(sum + 8, high[j]);
   }
 }
 template <std::size_t R>
@@ -217,10 +216,10 @@ GRADPRESS_AVX2 inline void transposed_rows_avx2(float const* m, std::size_t m_st
 template <std::size_t R>
 GRADPRESS_AVX2 inline void transposed_avx2(float const* m, std::size_t m_stride, std::size_t rows, float const* p, float* q,
                                            std::size_t q_stride, std::size_t blocks) {
-  std::size_t row = 0;
-  for (; row + 8 <= rows; row += 8)
-    transposed_rows_avx2<R, 8>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
-  for (; row < rows; ++row) transposed_rows_avx2<R, 1>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
+  if (rows == open_rows_transposed)
+    return transposed_rows_avx2<R, open_rows_transposed>(m, m_stride, p, q, q_stride, blocks);
+  for (std::size_t row = 0; row < rows; ++row)
+    transposed_rows_avx2<R, 1>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
 }
 
 template <std::size_t R>

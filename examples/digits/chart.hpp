@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// A scatter chart as SVG: bytes on a logarithmic axis, accuracy on a linear one, labels that keep clear of each other.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <fstream>
+#include <iomanip>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace digits {
+
+/// One method: bytes > 0, accuracy and its spread in percent.
+struct chart_point {
+  std::string label;
+  double bytes = 1, accuracy = 0, spread = 0;
+  bool reference = false;  ///< drawn in another colour, with a line across the chart
+};
+
+class chart {
+  struct box {
+    double left, top, right, bottom;
+    [[nodiscard]] bool contains(double x, double y) const { return x > left && x < right && y > top && y < bottom; }
+    [[nodiscard]] double overlap(box const& o) const {
+      auto const w = std::min(right, o.right) - std::max(left, o.left),
+                 h = std::min(bottom, o.bottom) - std::max(top, o.top);
+      return w > 0 && h > 0 ? w * h : 0;
+    }
+  };
+  struct placed {
+    double x, baseline;
+    box area;
+    bool far;                                           // needs a line to its point
+    double from_x = 0, from_y = 0, to_x = 0, to_y = 0;  // that line
+  };
+
+  static constexpr double width = 900, height = 560, left = 88, right = 30, top = 72, bottom = 66;
+  static constexpr double letter = 7.3, line = 15,
+                          radius = 5;  // of 13 px text; wide enough for the fonts of most viewers
+
+  std::string title_, subtitle_;
+  std::vector<chart_point> points_;
+  double x_low_ = 0, x_high_ = 1, y_low_ = 0, y_high_ = 1, y_step_ = 1;  // x as log10
+
+ public:
+  chart(std::string title, std::string subtitle, std::vector<chart_point> points)
+      : title_(std::move(title)), subtitle_(std::move(subtitle)), points_(std::move(points)) {
+    choose_ranges();
+  }
+
+  /// Throws `std::runtime_error` if the file cannot be written.
+  void write(std::string const& path) const {
+    std::ofstream file(path);
+    file << svg();
+    file.close();
+    if (!file) throw std::runtime_error("cannot write the chart to '" + path + "'");
+  }
+
+  [[nodiscard]] std::string svg() const {
+    std::ostringstream out;
+    out << std::fixed << std::setprecision(1);
+    out << R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 )" << width << ' ' << height << R"(" width=")"
+        << width << R"(" height=")" << height << R"(" role="img">)" << '\n'
+        << "<title>" << escaped(title_) << "</title>\n"
+        << style << R"(<rect class="paper" width="100%" height="100%"/>)" << '\n';
+    text(out, left, 30, "start", title_, "title");
+    text(out, left, 51, "start", subtitle_, "quiet");
+    draw_axes(out);
+    for (auto const& p : points_) draw_point(out, p);
+    auto const labels = place_labels();
+    for (std::size_t i = 0; i < points_.size(); ++i) draw_label(out, points_[i].label, labels[i]);
+    out << "</svg>\n";
+    return out.str();
+  }
+
+ private:
+  // The chart brings its own paper, so that it is readable on any page; viewers that prefer dark get dark paper.
+  static constexpr char const* style = R"(<style>
+text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
+.title { font-size: 17px; font-weight: 600; }
+.quiet { fill: #59636e; }
+.paper { fill: #ffffff; }
+.grid { stroke: #e3e7eb; }
+.frame { stroke: #818b98; }
+.bar { stroke: #0969da; stroke-opacity: .45; stroke-width: 1.5; }
+.point { fill: #0969da; stroke: #ffffff; }
+.reference { stroke: #bc4c00; stroke-dasharray: 5 4; }
+.reference-bar { stroke: #bc4c00; stroke-opacity: .45; stroke-width: 1.5; }
+.reference-point { fill: #bc4c00; stroke: #ffffff; }
+.leader { stroke: #818b98; stroke-width: .8; }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3; }
+  .quiet { fill: #9198a1; }
+  .paper { fill: #0d1117; }
+  .grid { stroke: #262c34; }
+  .frame { stroke: #656c76; }
+  .bar { stroke: #58a6ff; }
+  .point { fill: #58a6ff; stroke: #0d1117; }
+  .reference, .reference-bar { stroke: #f0883e; }
+  .reference-point { fill: #f0883e; stroke: #0d1117; }
+}
+</style>
+)";
+
+  void choose_ranges() {
+    if (points_.empty()) return;
+    auto lowest = points_[0].accuracy, highest = lowest;
+    x_low_ = x_high_ = std::log10(points_[0].bytes);
+    for (auto const& p : points_) {
+      x_low_ = std::min(x_low_, std::log10(p.bytes));
+      x_high_ = std::max(x_high_, std::log10(p.bytes));
+      lowest = std::min(lowest, p.accuracy - p.spread);
+      highest = std::max(highest, p.accuracy + p.spread);
+    }
+    x_low_ -= 0.2;
+    x_high_ += 0.12;
+    auto const span = std::max(highest - lowest, 0.5);
+    y_step_ = 20;
+    for (double const step : {10., 5., 2., 1., 0.5, 0.2, 0.1})
+      if (span / step <= 8) y_step_ = step;
+    y_low_ = std::max(0., (std::floor(lowest / y_step_ - 0.3)) * y_step_);
+    y_high_ = std::min(100., (std::ceil(highest / y_step_ + 0.3)) * y_step_);
+  }
+
+  [[nodiscard]] double x_of(double log_bytes) const {
+    return left + (log_bytes - x_low_) / (x_high_ - x_low_) * (width - left - right);
+  }
+  [[nodiscard]] double y_of(double accuracy) const {
+    return height - bottom - (accuracy - y_low_) / (y_high_ - y_low_) * (height - top - bottom);
+  }
+
+  void draw_axes(std::ostream& out) const {
+    for (int decade = static_cast<int>(std::floor(x_low_)); decade <= static_cast<int>(x_high_); ++decade)
+      for (double const digit : {1., 2., 5.}) {
+        auto const bytes = digit * std::pow(10., decade);
+        auto const at = std::log10(bytes);
+        if (at < x_low_ || at > x_high_) continue;
+        stroke(out, x_of(at), top, x_of(at), height - bottom, "grid");
+        text(out, x_of(at), height - bottom + 20, "middle", size_text(bytes), "quiet");
+      }
+    for (int i = 0; y_low_ + i * y_step_ <= y_high_ + 1e-9; ++i) {
+      auto const y = y_of(y_low_ + i * y_step_);
+      stroke(out, left, y, width - right, y, "grid");
+      text(out, left - 10, y + 4.5, "end", number(y_low_ + i * y_step_, y_step_ < 1 ? 1 : 0) + " %", "quiet");
+    }
+    for (auto const& p : points_)
+      if (p.reference) stroke(out, left, y_of(p.accuracy), width - right, y_of(p.accuracy), "reference");
+    stroke(out, left, height - bottom, width - right, height - bottom, "frame");
+    stroke(out, left, top, left, height - bottom, "frame");
+    text(out, (left + width - right) / 2, height - 18, "middle", "bytes a step and rank (logarithmic; left is less)",
+         "axis");
+    out << R"(<text transform="translate(20 )" << (top + height - bottom) / 2
+        << R"lit() rotate(-90)" text-anchor="middle">)lit"
+        << "test accuracy</text>\n";
+  }
+
+  void draw_point(std::ostream& out, chart_point const& p) const {
+    auto const x = x_of(std::log10(p.bytes)), y = y_of(p.accuracy);
+    std::string const kind = p.reference ? "reference-" : "";
+    if (p.spread > 0)
+      stroke(out, x, y_of(p.accuracy - p.spread), x, y_of(std::min(p.accuracy + p.spread, 100.)),
+             (kind + "bar").c_str());
+    out << R"(<circle class=")" << kind << R"(point" cx=")" << x << R"(" cy=")" << y << R"(" r=")" << radius
+        << R"("><title>)" << escaped(p.label) << ": " << number(p.bytes, 0) << " bytes, " << number(p.accuracy, 2)
+        << " %</title></circle>\n";
+  }
+
+  static void draw_label(std::ostream& out, std::string const& words, placed const& l) {
+    if (l.far) stroke(out, l.from_x, l.from_y, l.to_x, l.to_y, "leader");
+    text(out, l.x, l.baseline, "start", words, "label");
+  }
+
+  /// Places one label after the other, crowded points first, each where it covers least and lies near its point.
+  [[nodiscard]] std::vector<placed> place_labels() const {
+    std::vector<box> taken;
+    for (auto const& p : points_) {
+      auto const x = x_of(std::log10(p.bytes)), y = y_of(p.accuracy);
+      taken.push_back({x - radius - 2, y - radius - 2, x + radius + 2, y + radius + 2});
+      if (p.spread > 0) taken.push_back({x - 2.5, y_of(p.accuracy + p.spread), x + 2.5, y_of(p.accuracy - p.spread)});
+      if (p.reference) taken.push_back({left, y - 1, width - right, y + 1});
+    }
+    std::vector<placed> labels(points_.size());
+    for (auto const i : crowded_first()) {
+      auto const& p = points_[i];
+      auto best = 1e9;
+      for (double const distance : {10., 22., 36., 52., 70.})
+        for (auto const& [dx, dy] : directions) {
+          auto const candidate = place(p, dx, dy, distance);
+          auto cost = distance + (dy == 0 ? 0 : 2);
+          for (auto const& t : taken) cost += 10 * candidate.area.overlap(t) + 8 * crossings(candidate, t);
+          auto const& a = candidate.area;
+          if (a.left < left + 2 || a.right > width - 4 || a.top < top + 2 || a.bottom > height - bottom - 2)
+            cost += 1e6;
+          if (cost < best) best = cost, labels[i] = candidate;
+        }
+      taken.push_back(labels[i].area);
+    }
+    return labels;
+  }
+
+  static constexpr std::array<std::pair<double, double>, 8> directions{
+      {{1, 0}, {-1, 0}, {0, -1}, {0, 1}, {1, -1}, {1, 1}, {-1, -1}, {-1, 1}}};
+
+  [[nodiscard]] placed place(chart_point const& p, double dx, double dy, double distance) const {
+    auto const w = letter * static_cast<double>(p.label.size());
+    auto const x = x_of(std::log10(p.bytes)), y = y_of(p.accuracy);
+    auto const start = x + dx * distance + (dx - 1) / 2 * w, middle = y + dy * (distance + line / 2 - 2);
+    placed l{start, middle + 4.5, {start - 2, middle - line / 2, start + w + 2, middle + line / 2}, distance > 20};
+    l.to_x = std::clamp(x, l.area.left, l.area.right);
+    l.to_y = std::clamp(y, l.area.top + 3, l.area.bottom - 3);
+    auto const part = (radius + 2) / std::max(std::hypot(l.to_x - x, l.to_y - y), radius + 2);
+    l.from_x = x + part * (l.to_x - x);
+    l.from_y = y + part * (l.to_y - y);
+    return l;
+  }
+
+  /// How much of the line to a far label runs through a box; the reference line across the chart does no harm.
+  static double crossings(placed const& l, box const& t) {
+    int hits = 0;
+    for (int i = 1; l.far && i <= 20; ++i)
+      hits += t.right - t.left < 300 &&
+              t.contains(l.from_x + (l.to_x - l.from_x) * i / 20, l.from_y + (l.to_y - l.from_y) * i / 20);
+    return hits;
+  }
+
+  [[nodiscard]] std::vector<std::size_t> crowded_first() const {
+    std::vector<std::pair<double, std::size_t>> by_room;
+    for (std::size_t i = 0; i < points_.size(); ++i) {
+      double nearest = 1e9;
+      for (std::size_t j = 0; j < points_.size(); ++j)
+        if (j != i)
+          nearest =
+              std::min(nearest, std::hypot(x_of(std::log10(points_[i].bytes)) - x_of(std::log10(points_[j].bytes)),
+                                           y_of(points_[i].accuracy) - y_of(points_[j].accuracy)));
+      by_room.emplace_back(nearest, i);
+    }
+    std::sort(by_room.begin(), by_room.end());
+    std::vector<std::size_t> order;
+    for (auto const& [room, i] : by_room) order.push_back(i);
+    return order;
+  }
+
+  static void stroke(std::ostream& out, double x1, double y1, double x2, double y2, char const* kind) {
+    out << R"(<line class=")" << kind << R"(" x1=")" << x1 << R"(" y1=")" << y1 << R"(" x2=")" << x2 << R"(" y2=")"
+        << y2 << "\"/>\n";
+  }
+  static void text(std::ostream& out, double x, double y, char const* anchor, std::string const& words,
+                   char const* kind) {
+    out << R"(<text class=")" << kind << R"(" x=")" << x << R"(" y=")" << y << R"(" text-anchor=")" << anchor << R"(">)"
+        << escaped(words) << "</text>\n";
+  }
+  static std::string number(double value, int decimals) {
+    std::ostringstream words;
+    words << std::fixed << std::setprecision(decimals) << value;
+    return words.str();
+  }
+  static std::string size_text(double bytes) {
+    if (bytes < 999) return number(bytes, 0) + " B";
+    return bytes < 999e3 ? number(bytes / 1e3, 0) + " kB" : number(bytes / 1e6, 0) + " MB";
+  }
+  static std::string escaped(std::string const& words) {
+    std::string safe;
+    for (char const c : words) {
+      if (c == '&')
+        safe += "&amp;";
+      else if (c == '<')
+        safe += "&lt;";
+      else if (c == '>')
+        safe += "&gt;";
+      else
+        safe += c;
+    }
+    return safe;
+  }
+};
+
+}  // namespace digits

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// A reducer whose methods are text: for command lines and configuration files. Opt-in, because it instantiates every
+/// composition that a text may name.
+
+#include <gradpress/feedback/ef21.hpp>
+#include <gradpress/quantize/cast.hpp>
+#include <gradpress/recipes.hpp>
+#include <gradpress/reducer.hpp>
+#include <gradpress/runtime/method_text.hpp>
+#include <gradpress/select/random_block.hpp>
+#include <gradpress/select/random_k.hpp>
+#include <gradpress/select/threshold.hpp>
+
+#include <functional>
+
+namespace gradpress {
+
+/// The policies of one composition that a text may name; what is not listed is the identity.
+template <class... P>
+struct composition_of {};
+
+/// Compositions that a text may name.
+template <class... Compositions>
+struct catalogue {};
+
+/// What `any_reducer` knows unless told otherwise. "dense" alone is the empty composition.
+struct default_catalogue
+    : catalogue<
+    composition_of<bf16>, composition_of<fp16>, composition_of<bf16, error_feedback>, composition_of<fp16, error_feedback>,
+    composition_of<top_k, error_feedback>, composition_of<top_k, error_feedback, gtop_k>, composition_of<top_k, ef21>,
+    composition_of<top_k, stochastic_int, error_feedback>, composition_of<top_k, bf16, error_feedback>, composition_of<random_k, error_feedback>,
+    composition_of<random_block, error_feedback>, composition_of<threshold, error_feedback>, composition_of<sign, error_feedback>,
+    composition_of<stochastic_int>, composition_of<stochastic_int, error_feedback>, composition_of<stochastic_int, error_feedback, scatter_reduce>,
+    composition_of<ternary>, composition_of<low_rank, error_feedback>, composition_of<low_rank, log_quantizer, error_feedback>,
+    composition_of<low_rank, bf16, error_feedback>> {};
+
+/// A reducer that reads methods.
+///
+///     gp::any_reducer reducer{exec, comm, "top_k(0.01) | error_feedback"};
+///     auto w = reducer.add("w", rows, cols);                  // by the text above
+///     auto b = reducer.add("b", rows, 1, "dense");            // by its own
+///
+/// Throws `configuration_error` for a malformed text, an unknown policy or knob, and a composition that the catalogue lacks,
+/// naming what there is. Add compositions with a catalogue of your own: `any_reducer<Exec, catalogue<...>>`.
+template <class Exec, class Catalogue = default_catalogue>
+class any_reducer : public reducer<Exec> {
+  using base = reducer<Exec>;
+  std::string text_;
+
+ public:
+  using typename base::tensor;
+
+  template <class C>
+  any_reducer(Exec exec, C&& comm, std::string method, reducer_options options = {}) : base(exec, std::forward<C>(comm), options), text_(std::move(method)) {
+    find(text_, nullptr);  // a bad text is refused here and not at the first tensor
+  }
+
+  tensor add(std::string name, std::size_t rows, std::size_t cols = 1) { return add(std::move(name), rows, cols, text_); }
+  tensor add(std::string name, std::size_t rows, std::size_t cols, std::string_view method) {
+    tensor added;
+    find(method, [&](auto const& m) { added = this->base::add(name, rows, cols, m); });
+    return added;
+  }
+
+ private:
+  /// Calls use(method) for the composition that the text names.
+  template <class Use>
+  static void find(std::string_view text, Use const& use) {
+    if (detail::trim(text) == "dense") return call(use, compress_with());
+    auto const parts = parse_method(text);
+    search(Catalogue{}, text, parts, use);
+  }
+  template <class Use, class Method>
+  static void call(Use const& use, Method const& m) {
+    if constexpr (!std::is_same_v<Use, std::nullptr_t>) use(m);
+  }
+
+  template <class... Compositions, class Use>
+  static void search(catalogue<Compositions...>, std::string_view text, std::vector<policy_text> const& parts, Use const& use) {
+    if ((try_one(Compositions{}, parts, use) || ...)) return;
+    std::string known = "dense", unknown;
+    (append_text(Compositions{}, known), ...);
+    for (auto const& p : parts)
+      if (!(has_policy(Compositions{}, p.name) || ...)) unknown += (unknown.empty() ? "'" : ", '") + p.name + "'";
+    throw configuration_error("gradpress: the method \"" + std::string(text) + "\" " + (unknown.empty() ? "is not in the catalogue" : "names what the catalogue lacks: " + unknown) + "; it has: " + known +
+                              ". Compose others with compress_with, or give any_reducer a catalogue of your own");
+  }
+  template <class... P>
+  static void append_text(composition_of<P...>, std::string& to) {
+    char const* separator = ", ";
+    ((to += separator, to += P::name, separator = " | "), ...);
+  }
+  template <class... P>
+  static bool has_policy(composition_of<P...>, std::string_view name) {
+    return ((P::name == name) || ...);
+  }
+
+  /// True if the composition's names are the text's names, in any order.
+  template <class... P, class Use>
+  static bool try_one(composition_of<P...>, std::vector<policy_text> const& parts, Use const& use) {
+    auto const named = [&](std::string_view name) {
+      for (auto const& p : parts)
+        if (p.name == name) return &p;
+      return static_cast<policy_text const*>(nullptr);
+    };
+    if (parts.size() != sizeof...(P) || !(named(P::name) && ...)) return false;
+    call(use, compress_with(read<P>(*named(P::name))...));
+    return true;
+  }
+  template <class P>
+  static P read(policy_text const& from) {
+    P p;
+    set_knobs(p, from);
+    if constexpr (requires { p.check(); }) {
+      try {
+        p.check();
+      } catch (configuration_error const& e) {
+        throw configuration_error(std::string("gradpress: ") + e.what());
+      }
+    }
+    return p;
+  }
+};
+
+template <class Exec, class C>
+any_reducer(Exec, C&&, std::string) -> any_reducer<Exec>;
+template <class Exec, class C>
+any_reducer(Exec, C&&, char const*) -> any_reducer<Exec>;
+template <class Exec, class C>
+any_reducer(Exec, C&&, std::string, reducer_options) -> any_reducer<Exec>;
+template <class Exec, class C>
+any_reducer(Exec, C&&, char const*, reducer_options) -> any_reducer<Exec>;
+
+}  // namespace gradpress
