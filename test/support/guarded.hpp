@@ -35,10 +35,10 @@ class guarded {
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::vector<T> values() const { return {get(), get() + size_}; }
   [[nodiscard]] bool intact() const {
-    auto const end = at_ + size_ * sizeof(T);
-    for (std::size_t i = 0; i < memory_.size(); ++i)
-      if ((i < at_ || i >= end) && memory_[i] != pattern) return false;
-    return true;
+    auto clean = [](std::byte b) { return b == pattern; };
+    auto const* const memory = memory_.data();
+    return std::all_of(memory, memory + at_, clean) &&
+           std::all_of(memory + at_ + size_ * sizeof(T), memory + memory_.size(), clean);
   }
   /// The same bits as another one?
   [[nodiscard]] bool same(guarded const& other) const {

@@ -132,10 +132,8 @@ class thread_communicator {
 
   void all_gather(std::span<std::byte const> mine, std::span<std::byte> all) {
     bool const fits = all.size() == ranks() * mine.size();
-    publish({.call = "all_gather",
-             .out = mine.data(),
-             .size = mine.size(),
-             .wrong = fits ? nullptr : collective::detail::wrong_gather});
+    char const* const wrong = fits ? nullptr : collective::detail::wrong_gather;
+    publish({.call = "all_gather", .out = mine.data(), .size = mine.size(), .wrong = wrong});
     demand(equal_sizes());
     for (std::size_t p = 0; p < ranks(); ++p)
       collective::detail::copy(all.data() + p * mine.size(), slot(p).out, mine.size());
@@ -143,11 +141,8 @@ class thread_communicator {
   }
   void all_gather_v(std::span<std::byte const> mine, std::span<std::size_t const> sizes, std::span<std::byte> all) {
     bool const fits = collective::detail::fits_gather_v(ranks(), index(), mine, sizes, all);
-    publish({.call = "all_gather_v",
-             .out = mine.data(),
-             .size = mine.size(),
-             .sizes = sizes,
-             .wrong = fits ? nullptr : collective::detail::wrong_gather_v});
+    char const* const wrong = fits ? nullptr : collective::detail::wrong_gather_v;
+    publish({.call = "all_gather_v", .out = mine.data(), .size = mine.size(), .sizes = sizes, .wrong = wrong});
     demand(same_announcements());
     std::size_t at = 0;
     for (std::size_t p = 0; p < ranks(); at += sizes[p++])
@@ -174,10 +169,8 @@ class thread_communicator {
   }
   void all_to_all(std::span<std::byte const> out, std::span<std::byte> in) {
     bool const fits = out.size() % ranks() == 0 && in.size() == out.size();
-    publish({.call = "all_to_all",
-             .out = out.data(),
-             .size = out.size(),
-             .wrong = fits ? nullptr : collective::detail::wrong_transpose});
+    char const* const wrong = fits ? nullptr : collective::detail::wrong_transpose;
+    publish({.call = "all_to_all", .out = out.data(), .size = out.size(), .wrong = wrong});
     demand(equal_sizes());
     auto const block = out.size() / ranks();
     for (std::size_t p = 0; p < ranks(); ++p)
@@ -204,7 +197,7 @@ class thread_communicator {
   [[nodiscard]] std::string same_calls() const {
     auto const name = [](thread_group::slot const& s) { return std::string(s.call) + s.element; };
     for (std::size_t p = 1; p < ranks(); ++p)
-      if (name(slot(p)) != name(slot(0)))
+      if (slot(p).call != std::string_view(slot(0).call) || slot(p).element != std::string_view(slot(0).element))
         return "rank 0 calls " + name(slot(0)) + ", rank " + text(p) + " calls " + name(slot(p));
     return {};
   }
