@@ -36,7 +36,8 @@ void check_all(int exponent_bits, int mantissa_bits) {
     auto const low = value(h, exponent_bits, mantissa_bits), high = value(h + 1, exponent_bits, mantissa_bits);
     auto const f = to_float(of<T>(h));
     exact = exact && static_cast<double>(f) == low && narrow<T>(f).bits == h;
-    odd = odd && std::bit_cast<std::uint32_t>(to_float(of<T>(h | 0x8000u))) == (std::bit_cast<std::uint32_t>(f) | 0x80000000u);
+    odd = odd &&
+          std::bit_cast<std::uint32_t>(to_float(of<T>(h | 0x8000u))) == (std::bit_cast<std::uint32_t>(f) | 0x80000000u);
     auto const middle = static_cast<float>((low + high) / 2);  // exact in fp32
     nearest = nearest && narrow<T>(middle).bits == (h % 2 == 0 ? h : h + 1);
     nearest = nearest && narrow<T>(std::nextafter(middle, 0.f)).bits == h;

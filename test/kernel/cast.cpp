@@ -68,7 +68,8 @@ void check_limits() {
           g[at] = sign * largest<T>();
           CHECK(kernel::cast_encode<T>(host{}, g.get(), n, out.data()));
           CHECK(std::isfinite(to_float(out[at])));
-          for (float const bad : {std::nextafter(largest<T>(), infinity), infinity, std::numeric_limits<float>::quiet_NaN()}) {
+          for (float const bad :
+               {std::nextafter(largest<T>(), infinity), infinity, std::numeric_limits<float>::quiet_NaN()}) {
             g[at] = sign * bad;
             CHECK_FALSE(kernel::cast_encode<T>(host{}, g.get(), n, out.data()));
             CHECK_FALSE(kernel::cast_encode_sum<T>(host{}, e.get(), g.get(), rest.data(), n, out.data()));
@@ -98,7 +99,8 @@ TEST_CASE_TEMPLATE("kernel/cast: floats of all sizes", T, bfloat16, float16) {
     if (std::abs(f) <= largest<T>()) x.push_back(f);
   }
   for (std::uint32_t h = 0; h < 0x7c00; ++h) {  // ties of fp16, and of bf16 in their neighbourhood
-    x.push_back((to_float(float16{static_cast<std::uint16_t>(h)}) + to_float(float16{static_cast<std::uint16_t>(h + 1)})) / 2);
+    x.push_back(
+        (to_float(float16{static_cast<std::uint16_t>(h)}) + to_float(float16{static_cast<std::uint16_t>(h + 1)})) / 2);
     x.push_back(std::bit_cast<float>(h << 16 | 0x8000u));
   }
   std::erase_if(x, [](float f) { return !(std::abs(f) <= largest<T>()); });

@@ -83,7 +83,8 @@ TEST_CASE("kernel/dense: large, aligned and not") {
 TEST_CASE("kernel/dense: one bad element anywhere") {
   for (auto const n : sizes{1, 17, 33, 1000, 200000})
     for (auto const at : {std::size_t{0}, n / 3, n - 1})
-      for (auto const bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()})
+      for (auto const bad :
+           {infinity, -infinity, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()})
         for_each_isa([&] {
           sample a(data::normal, n), b(data::normal, n);
           a[at] = bad;

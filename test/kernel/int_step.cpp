@@ -14,8 +14,17 @@ using namespace gradpress;
 namespace {
 
 std::vector<float> tops() {
-  std::vector<float> t{std::numeric_limits<float>::max(), std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::min(),
-                       1e-44f, 1e-40f, 0x1p-60f, 0x1p100f, 127.f, 7.f, 1.f, 0.1f};
+  std::vector<float> t{std::numeric_limits<float>::max(),
+                       std::numeric_limits<float>::denorm_min(),
+                       std::numeric_limits<float>::min(),
+                       1e-44f,
+                       1e-40f,
+                       0x1p-60f,
+                       0x1p100f,
+                       127.f,
+                       7.f,
+                       1.f,
+                       0.1f};
   for (auto const x : std::vector<float>(t))
     if (std::nextafter(x, 0.f) > 0.f) t.push_back(std::nextafter(x, 0.f));
   std::mt19937 random(3);
@@ -35,11 +44,13 @@ TEST_CASE("kernel/int_step: code * scale is exact and finite") {
         CAPTURE(bits);
         bool exact = true;
         for (int q = -levels; q <= levels; ++q)
-          exact = exact && static_cast<double>(static_cast<float>(q) * s.scale) == static_cast<double>(q) * static_cast<double>(s.scale);
+          exact = exact && static_cast<double>(static_cast<float>(q) * s.scale) ==
+                               static_cast<double>(q) * static_cast<double>(s.scale);
         CHECK(exact);
         CHECK(std::isfinite(s.scale * static_cast<float>(levels)));
         CHECK(std::isnormal(s.inverse));
-        if (top > 1e-36f) CHECK(static_cast<double>(s.scale) == doctest::Approx(static_cast<double>(top) / levels).epsilon(2e-5));
+        if (top > 1e-36f)
+          CHECK(static_cast<double>(s.scale) == doctest::Approx(static_cast<double>(top) / levels).epsilon(2e-5));
         for (float const x : {top, -top, top / 2, top / 3, -top / 5, 0.f}) {
           auto const q = kernel::int_code(x, s, stochastic, 128);  // this byte rounds to nearest
           CHECK(std::abs(q) <= levels);

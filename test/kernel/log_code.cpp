@@ -29,7 +29,8 @@ std::vector<float> decode(guarded<std::byte> const& codes, std::size_t n, int wi
   return x.values();
 }
 unsigned code(guarded<std::byte> const& codes, std::size_t i, int width) {
-  return width == 4 ? static_cast<unsigned>(codes[4 + i / 2]) >> (i % 2 * 4) & 15u : static_cast<unsigned>(codes[4 + i]);
+  return width == 4 ? static_cast<unsigned>(codes[4 + i / 2]) >> (i % 2 * 4) & 15u
+                    : static_cast<unsigned>(codes[4 + i]);
 }
 
 }  // namespace
@@ -70,12 +71,15 @@ TEST_CASE("kernel/log_code: nearest on the logarithmic scale") {
             auto const m = code(codes, i, width) & static_cast<unsigned>(last);
             if (top > 0) {
               auto const a = static_cast<double>(alpha);
-              auto const q = std::log1p(a * std::abs(static_cast<double>(x[i])) / static_cast<double>(top)) / std::log1p(a) * last;
+              auto const q =
+                  std::log1p(a * std::abs(static_cast<double>(x[i])) / static_cast<double>(top)) / std::log1p(a) * last;
               worst = std::max(worst, std::abs(q - m));
               auto const v = static_cast<double>(top) * (std::pow(1 + a, m / static_cast<double>(last)) - 1) / a;
-              values = values && std::abs(std::abs(static_cast<double>(y[i])) - v) <= 1e-6 * v + 1e-13 * static_cast<double>(top) / a;
+              values = values && std::abs(std::abs(static_cast<double>(y[i])) - v) <=
+                                     1e-6 * v + 1e-13 * static_cast<double>(top) / a;
             }
-            signs = signs && (m == 0 ? bits(y[i]) == 0 && (code(codes, i, width) >> (width - 1)) == 0 : std::signbit(y[i]) == std::signbit(x[i]));
+            signs = signs && (m == 0 ? bits(y[i]) == 0 && (code(codes, i, width) >> (width - 1)) == 0
+                                     : std::signbit(y[i]) == std::signbit(x[i]));
           }
           CHECK(worst <= 0.5 + 1e-4);
           CHECK(values);

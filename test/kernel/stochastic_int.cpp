@@ -182,7 +182,8 @@ TEST_CASE("kernel/stochastic_int: decode and accumulate") {
         bool right = true;
         for (std::size_t i = 0; i < n; ++i) {
           auto const v = static_cast<float>(r.code(i, s)) * r.scale(i / 192);
-          right = right && bits(x[i]) == bits(v) && bits(once[i]) == bits(0.3f + v) && bits(sum[i]) == bits(once[i] - v);
+          right =
+              right && bits(x[i]) == bits(v) && bits(once[i]) == bits(0.3f + v) && bits(sum[i]) == bits(once[i] - v);
         }
         CHECK(right);
         CHECK(x.intact());

@@ -22,7 +22,8 @@ class guarded {
   std::vector<std::byte> memory_;
 
  public:
-  explicit guarded(std::size_t n, std::size_t shift = 4) : size_(n), at_(0), memory_(n * sizeof(T) + 3 * margin, pattern) {
+  explicit guarded(std::size_t n, std::size_t shift = 4)
+      : size_(n), at_(0), memory_(n * sizeof(T) + 3 * margin, pattern) {
     auto const address = reinterpret_cast<std::uintptr_t>(memory_.data());
     at_ = (address + margin + 63) / 64 * 64 + shift - address;
   }

@@ -12,7 +12,9 @@
 
 namespace gradpress {
 
-/// What went through, by operation. Bytes are this rank's contribution, as it handed it in.
+/// What went through, by operation. Bytes are this rank's contribution as it handed it in, not what the transport makes
+/// of it: the same call costs a ring and a tree different amounts. Derived operations count as the all_gather they
+/// become.
 template <class Inner>
 class counting : public decorator<counting<Inner>, Inner> {
  public:
@@ -32,6 +34,7 @@ class counting : public decorator<counting<Inner>, Inner> {
     for (auto const& [name, t] : counts_) sum += t.calls;
     return sum;
   }
+  void reset() noexcept { counts_.clear(); }
 
   template <class Body>
   void around(call const& c, std::span<std::byte>, Body const& body) {

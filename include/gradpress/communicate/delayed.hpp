@@ -6,15 +6,17 @@
 
 #include <gradpress/communicate/decorator.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
+#include <string_view>
 #include <thread>
 
 namespace gradpress {
 
 /// Adds up the seconds that each call would take on a link of `alpha` seconds a message and `beta` seconds a byte, and
-/// waits them out if asked to. A model, not a measurement; say so beside every figure.
+/// waits them out if asked to (a sleep: the system may make it longer). A model, not a measurement; say so beside every
+/// figure. Additions cost nothing in it; derived operations cost the all_gather they become.
 ///
 /// With P ranks, m bytes of contribution and L = ceil(log2 P), the usual cost of each collective:
 ///
@@ -28,7 +30,7 @@ template <class Inner>
 class delayed : public decorator<delayed<Inner>, Inner> {
  public:
   explicit delayed(Inner inner, double alpha = 50e-6, double beta = 8e-9, bool wait = false)
-      : decorator<delayed, Inner>(std::move(inner)), alpha_(alpha), beta_(beta), wait_(wait) {}
+      : decorator<delayed, Inner>(std::forward<Inner>(inner)), alpha_(alpha), beta_(beta), wait_(wait) {}
 
   [[nodiscard]] double simulated_seconds() const noexcept { return seconds_; }
   void reset() noexcept { seconds_ = 0; }
@@ -46,12 +48,14 @@ class delayed : public decorator<delayed<Inner>, Inner> {
   bool wait_;
 
   double cost_of(call const& c) {
-    auto const P = static_cast<double>(this->size()), sent = static_cast<double>(c.sent), received = static_cast<double>(c.received);
+    auto const P = static_cast<double>(this->size()), sent = static_cast<double>(c.sent),
+               received = static_cast<double>(c.received);
     if (P < 2) return 0;
     auto const rounds = std::ceil(std::log2(P));
-    if (std::strncmp(c.name, "all_gather", 10) == 0) return rounds * alpha_ + beta_ * (received - sent);
-    if (std::strncmp(c.name, "all_reduce", 10) == 0) return 2 * rounds * alpha_ + 2 * (P - 1) / P * sent * beta_;
-    if (std::strcmp(c.name, "all_to_all") == 0) return (P - 1) * alpha_ + (P - 1) / P * sent * beta_;
+    std::string_view const name = c.name;
+    if (name.starts_with("all_gather")) return rounds * alpha_ + beta_ * (received - sent);
+    if (name.starts_with("all_reduce")) return 2 * rounds * alpha_ + 2 * (P - 1) / P * sent * beta_;
+    if (name == "all_to_all") return (P - 1) * alpha_ + (P - 1) / P * sent * beta_;
     auto const busy = std::max(sent, received);
     return busy > 0 ? alpha_ + busy * beta_ : 0;
   }

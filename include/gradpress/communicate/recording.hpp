@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// Decorator: keeps what arrived, for golden files and for looking at the wire.
+/// Decorator: keeps what this rank handed in and what arrived, for golden files and for looking at the wire.
 
 #include <gradpress/communicate/decorator.hpp>
 
@@ -11,14 +11,15 @@
 
 namespace gradpress {
 
-/// Every call in order, with the bytes that arrived here. Grows without bound: for tests and inspection.
+/// Every completed call in order, with copies of its bytes. Grows without bound: for tests and inspection.
 template <class Inner>
 class recording : public decorator<recording<Inner>, Inner> {
  public:
   struct entry {
     std::string name;
-    std::size_t sent;
-    std::vector<std::byte> arrived;
+    std::vector<std::byte> sent;     ///< empty where send_recv sends to nobody
+    std::vector<std::byte> arrived;  ///< a sum or maximum: the result
+    int to, from;                    ///< of send_recv; -1 elsewhere
   };
   using decorator<recording, Inner>::decorator;
 
@@ -27,8 +28,10 @@ class recording : public decorator<recording<Inner>, Inner> {
 
   template <class Body>
   void around(call const& c, std::span<std::byte> arrives, Body const& body) {
+    entry e{c.name, {c.contribution.begin(), c.contribution.end()}, {}, c.to, c.from};  // before a sum replaces it
     body();
-    log_.push_back({c.name, c.sent, {arrives.begin(), arrives.end()}});
+    e.arrived.assign(arrives.begin(), arrives.end());
+    log_.push_back(std::move(e));
   }
 
  private:

@@ -70,31 +70,31 @@ concept stream_ordered = requires {
 }  // namespace concepts
 
 /// A communicator moves bytes of host memory between P ranks. Calls block until this rank's memory may be read and
-/// reused.
+/// reused. What is sent and what is received never overlap, except in sums and maxima, which are in place.
 ///
 /// Required:
 ///
-/// | expression                | means |
-/// |---------------------------|---------------------------------------------------------------------------------------|
-/// | `c.rank()`, `c.size()`    | who, of how many; fixed for the communicator's life | | `c.all_gather(mine, all)` |
-/// equal sizes on all ranks, 0 included; `all` receives size() blocks in rank order         |
+/// | expression                | means                                                                              |
+/// |---------------------------|------------------------------------------------------------------------------------|
+/// | `c.rank()`, `c.size()`    | who, of how many; fixed for the life of c                                          |
+/// | `c.all_gather(mine, all)` | equal sizes on all ranks, 0 included; `all` receives size() blocks in rank order   |
 ///
 /// Everything else may be offered, and is derived from all_gather where it is not. With messages of m bytes a rank:
 ///
-/// | expression                           | bytes a rank receives: derived / offered by a good transport |
-/// |--------------------------------------|------------------------------------------------------------------------------|
-/// | `c.all_gather_v(mine, sizes, all)`   | (P-1) max_i m_i / sum of the others' m_i; all ranks know all sizes | |
-/// `c.all_reduce_sum(std::span<T>)`     | (P-1) m / 2 (P-1)/P m; asked for each T on its own | |
-/// `c.all_reduce_max(std::span<float>)` | the same | | `c.send_recv(to, out, from, in)`     | (P-1) m / m; every rank
-/// calls, -1 is nobody                                   | | `c.all_to_all(out, in)`              | (P-1) m / (P-1)/P
-/// m; P equal blocks, m bytes together                         | | `c.abandon(why)`                     | without it,
-/// ranks that wait for one that failed go on waiting                 | | `c.offers(operation)`                | bool,
-/// for offers known only at run time; absent: all that compile             | | `C::stream_ordered`                  |
-/// if true, C is refused: its calls return before the bytes are there            |
+/// | expression                           | bytes a rank receives: derived / by a good transport                    |
+/// |--------------------------------------|-------------------------------------------------------------------------|
+/// | `c.all_gather_v(mine, sizes, all)`   | (P-1) max_i m_i / sum of the others' m_i; all ranks know all sizes      |
+/// | `c.all_reduce_sum(std::span<T>)`     | (P-1) m / 2 (P-1)/P m; asked for each T on its own                      |
+/// | `c.all_reduce_max(std::span<float>)` | the same                                                                |
+/// | `c.send_recv(to, out, from, in)`     | (P-1) m / m; every rank calls, -1 is nobody                             |
+/// | `c.all_to_all(out, in)`              | (P-1) m / (P-1)/P m; P equal blocks, together m bytes                   |
+/// | `c.abandon(why)`                     | without it, ranks that wait for one that failed go on waiting           |
+/// | `c.offers(operation)`                | bool, for offers known only at run time; absent: all that compile       |
+/// | `C::stream_ordered`                  | if true, C is refused: its calls return before the bytes are there      |
 ///
 /// T is float, double, int8_t, int16_t, int32_t, bfloat16 or float16. An all_reduce_sum must give the same bits on
 /// every rank. A communicator reports failure by an exception. An offer with another signature is no offer: assert
-/// `concepts::has_send_recv<C>` and its siblings beside your class.
+/// `concepts::has_send_recv<C>` or its siblings beside your class.
 template <class C>
 concept communicator =
     concepts::has_rank<C> && concepts::has_size<C> && concepts::has_all_gather<C> && !concepts::stream_ordered<C>;

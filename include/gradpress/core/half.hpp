@@ -33,11 +33,11 @@ KOKKOS_INLINE_FUNCTION constexpr std::uint32_t shift_to_even(std::uint32_t u, st
 }
 }  // namespace detail
 
-/// To nearest, ties to even; beyond the largest value to infinity; NaN to a quiet NaN of the same sign and payload head.
+/// To nearest, ties to even; beyond the largest value to infinity; NaN to a quiet NaN of the same sign and payload
+/// head.
 KOKKOS_INLINE_FUNCTION constexpr bfloat16 to_bfloat16(float x) {
-  auto const u = detail::float_bits(x);
-  if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>(u >> 16 | 0x40u)};
-  return {static_cast<std::uint16_t>(detail::shift_to_even(u, 16))};
+  auto const u = detail::float_bits(x), nearest = detail::shift_to_even(u, 16), quiet = u >> 16 | 0x40u;
+  return {static_cast<std::uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? quiet : nearest)};
 }
 /// Exact.
 KOKKOS_INLINE_FUNCTION constexpr float to_float(bfloat16 h) {
@@ -46,32 +46,34 @@ KOKKOS_INLINE_FUNCTION constexpr float to_float(bfloat16 h) {
 
 /// To nearest, ties to even, denormals included; from 65520 on to infinity; NaN to a quiet NaN.
 KOKKOS_INLINE_FUNCTION constexpr float16 to_float16(float x) {
-  auto const u = detail::float_bits(x), sign = u >> 16 & 0x8000u, m = u & 0x7fffffffu;
-  std::uint32_t h = 0;
-  if (m > 0x7f800000u)
-    h = 0x7e00u | (m >> 13 & 0x3ffu);
-  else if (m >= 0x47800000u)  // 65536
-    h = 0x7c00u;
-  else if (m >= 0x38800000u)  // 2^-14: normal; a carry out of the mantissa moves the exponent, up to infinity
-    h = detail::shift_to_even(m - 0x38000000u, 13);
-  else if (m >= 0x33000000u)  // 2^-25: a multiple of 2^-24 after rounding
-    h = detail::shift_to_even((m & 0x7fffffu) | 0x800000u, 126u - (m >> 23));
-  return {static_cast<std::uint16_t>(sign | h)};
+  // Choices between numbers and no branches: sizes mix at random in a gradient.
+  auto const u = detail::float_bits(x), m = u & 0x7fffffffu;
+  // A carry out of the mantissa moves the exponent, up to infinity.
+  auto const normal = detail::shift_to_even(m - 0x38000000u, 13);
+  // Next to 0.5 the unit of a float is 2^-24, that of the denormals: the addition rounds.
+  auto const denormal = detail::float_bits(detail::bits_float(m < 0x38800000u ? m : 0u) + 0.5f) - 0x3f000000u;
+  auto h = m < 0x38800000u ? denormal : normal;
+  h = m >= 0x47800000u ? 0x7c00u : h;
+  h = m > 0x7f800000u ? 0x7e00u | (m >> 13 & 0x3ffu) : h;
+  return {static_cast<std::uint16_t>((u >> 16 & 0x8000u) | h)};
 }
 /// Exact; a signalling NaN comes out quiet.
 KOKKOS_INLINE_FUNCTION constexpr float to_float(float16 h) {
-  auto const sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16, m = static_cast<std::uint32_t>(h.bits & 0x7fffu);
-  if (m > 0x7c00u) return detail::bits_float(sign | 0x7fc00000u | m << 13);
-  if (m == 0x7c00u) return detail::bits_float(sign | 0x7f800000u);
-  if (m >= 0x400u) return detail::bits_float(sign | ((m << 13) + 0x38000000u));
-  auto const tiny = static_cast<float>(m) * 0x1p-24f;
-  return detail::bits_float(sign | detail::float_bits(tiny));
+  auto const sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16,
+             m = static_cast<std::uint32_t>(h.bits & 0x7fffu);
+  auto const normal = (m << 13) + 0x38000000u,
+             denormal = detail::float_bits(detail::bits_float(0x3f000000u + m) - 0.5f);
+  auto u = m < 0x400u ? denormal : normal;
+  u = m >= 0x7c00u ? 0x7f800000u | m << 13 : u;
+  u = m > 0x7c00u ? u | 0x400000u : u;
+  return detail::bits_float(sign | u);
 }
 
 /// The same conversions by name of the target.
 template <class T>
 KOKKOS_INLINE_FUNCTION constexpr T narrow(float x) {
-  static_assert(std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>, "gradpress: narrow floats are bfloat16 and float16.");
+  static_assert(std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>,
+                "gradpress: narrow floats are bfloat16 and float16.");
   if constexpr (std::is_same_v<T, bfloat16>)
     return to_bfloat16(x);
   else
@@ -79,8 +81,12 @@ KOKKOS_INLINE_FUNCTION constexpr T narrow(float x) {
 }
 
 /// Sums are rounded once: the float sum of two narrow numbers, narrowed.
-KOKKOS_INLINE_FUNCTION constexpr bfloat16 operator+(bfloat16 a, bfloat16 b) { return to_bfloat16(to_float(a) + to_float(b)); }
-KOKKOS_INLINE_FUNCTION constexpr float16 operator+(float16 a, float16 b) { return to_float16(to_float(a) + to_float(b)); }
+KOKKOS_INLINE_FUNCTION constexpr bfloat16 operator+(bfloat16 a, bfloat16 b) {
+  return to_bfloat16(to_float(a) + to_float(b));
+}
+KOKKOS_INLINE_FUNCTION constexpr float16 operator+(float16 a, float16 b) {
+  return to_float16(to_float(a) + to_float(b));
+}
 KOKKOS_INLINE_FUNCTION constexpr bfloat16& operator+=(bfloat16& a, bfloat16 b) { return a = a + b; }
 KOKKOS_INLINE_FUNCTION constexpr float16& operator+=(float16& a, float16 b) { return a = a + b; }
 

@@ -51,6 +51,32 @@ inline float const* add_into(float const* g, float const* e, float* a, std::size
   return a;
 }
 
+/// Bits of the largest magnitude.
+inline std::uint32_t top_magnitude(float const* x, std::size_t m) noexcept {
+  // Small loops of fixed length, signed integers: what compilers turn into vectors at -O2, even for SSE2.
+  std::int32_t lane[16] = {};
+  std::size_t i = 0;
+  for (; i + 16 <= m; i += 16)
+    for (std::size_t l = 0; l < 16; ++l)
+      lane[l] = std::max(lane[l], std::bit_cast<std::int32_t>(x[i + l]) & 0x7fffffff);
+  for (std::size_t l = 0; i + l < m; ++l)
+    lane[l] = std::max(lane[l], std::bit_cast<std::int32_t>(x[i + l]) & 0x7fffffff);
+  return static_cast<std::uint32_t>(*std::max_element(lane, lane + 16));
+}
+
+/// To be called once for every line of 16 elements of an input that is read in order.
+///
+/// One sequential stream keeps too few lines in flight on some machines. So the 16 KB after the current ones are asked
+/// for in turn from their four pages, while the elements themselves are still used in order. Past the end of the input
+/// it does nothing; where one stream is enough it costs nothing that can be measured.
+inline void read_ahead([[maybe_unused]] float const* x) noexcept {
+#if defined(__GNUC__)
+  auto const address = reinterpret_cast<std::uintptr_t>(x), line = address / 64 % 256;
+  auto const target = (address | 16383) + 1 + line % 4 * 4096 + line / 4 * 64;
+  __builtin_prefetch(reinterpret_cast<void const*>(target), 0, 2);
+#endif
+}
+
 /// Should n elements of `out`, which are only written, go around the caches? Only whole lines can.
 template <class T>
 [[nodiscard]] inline bool streams(T const* out, std::size_t n) noexcept {
@@ -65,7 +91,6 @@ inline void end_streaming([[maybe_unused]] bool streaming) noexcept {
 
 /// Blocks up to this size are summed up in memory of the stack, so that what is kept is written once.
 inline constexpr std::size_t block_room = 4096;
-
 
 }  // namespace detail
 }  // namespace gradpress::kernel

@@ -20,7 +20,8 @@ namespace detail {
 inline constexpr std::size_t cast_grain = 32768;
 
 template <class T>
-inline bool cast_encode_chunk([[maybe_unused]] isa path, cast_encoding<T> const& s, std::size_t from, std::size_t to) noexcept {
+inline bool cast_encode_chunk([[maybe_unused]] isa path, cast_encoding<T> const& s, std::size_t from,
+                              std::size_t to) noexcept {
   std::uint32_t top;
 #if GRADPRESS_X86
   if (path == isa::avx512)
@@ -35,7 +36,8 @@ inline bool cast_encode_chunk([[maybe_unused]] isa path, cast_encoding<T> const&
 }
 
 template <class T>
-inline void cast_decode_chunk([[maybe_unused]] isa path, cast_decoding<T> const& s, std::size_t from, std::size_t to) noexcept {
+inline void cast_decode_chunk([[maybe_unused]] isa path, cast_decoding<T> const& s, std::size_t from,
+                              std::size_t to) noexcept {
 #if GRADPRESS_X86
   if (path == isa::avx512)
     cast_decode_avx512(s, from, to);
@@ -49,8 +51,9 @@ inline void cast_decode_chunk([[maybe_unused]] isa path, cast_decoding<T> const&
 
 }  // namespace detail
 
-/// out = g + e (g if e is null) to nearest, ties to even; rest = g + e - out. T is bfloat16 or float16. False: g + e holds
-/// NaN, infinity or what T cannot hold (|x| > 65504 for float16), and what was written means nothing. rest may be g or e.
+/// out = g + e (g if e is null) to nearest, ties to even; rest = g + e - out. T is bfloat16 or float16. False: g + e
+/// holds NaN, infinity or what T cannot hold (|x| > 65504 for float16), and what was written means nothing. rest may be
+/// g or e.
 template <class T, class Exec>
 bool cast_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, T* out) {
   bool const streaming = rest && rest != g && rest != e && detail::streams(rest, n);

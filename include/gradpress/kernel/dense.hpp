@@ -22,7 +22,8 @@ namespace detail {
 inline constexpr std::uint32_t infinite_magnitude = 0x7f800000u;
 
 template <dense_op Op>
-inline std::uint32_t dense_chunk([[maybe_unused]] isa path, dense_pass const& s, std::size_t from, std::size_t to) noexcept {
+inline std::uint32_t dense_chunk([[maybe_unused]] isa path, dense_pass const& s, std::size_t from,
+                                 std::size_t to) noexcept {
   std::uint32_t top;
 #if GRADPRESS_X86
   if (path == isa::avx512)
@@ -55,7 +56,8 @@ bool all_finite(Exec const& exec, float const* x, std::size_t n, unsigned char* 
   auto const path = current_isa();
   for_chunks(exec, "gradpress::kernel::all_finite", dense_chunks(n), [&](std::size_t c) {
     auto const from = c * dense_grain, to = std::min(n, from + dense_grain);
-    partial[c] = detail::dense_chunk<detail::dense_op::read>(path, {x, nullptr, 0.f, nullptr}, from, to) < detail::infinite_magnitude;
+    partial[c] = detail::dense_chunk<detail::dense_op::read>(path, {x, nullptr, 0.f, nullptr}, from, to) <
+                 detail::infinite_magnitude;
   });
   return std::all_of(partial, partial + dense_chunks(n), [](unsigned char finite) { return finite != 0; });
 }

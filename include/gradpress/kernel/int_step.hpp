@@ -22,10 +22,11 @@ struct int_step {
 
 /// The step of a block whose largest |x| has these bits.
 ///
-/// The scale is max|x| / L, rounded up to so few bits (17, 21 or 24 for 8, 4 or 2 bits) that code * scale is exact: then
-/// x - code * scale is rounded once on every machine, whether or not a compiler fuses the two. Where L * scale would
-/// overflow it is rounded down, and the clamp takes the rest.
-[[nodiscard]] KOKKOS_INLINE_FUNCTION constexpr int_step make_int_step(std::uint32_t top_bits, int bits, bool stochastic) noexcept {
+/// The scale is max|x| / L, rounded up to so few bits (17, 21 or 24 for 8, 4 or 2 bits) that code * scale is exact:
+/// then x - code * scale is rounded once on every machine, whether or not a compiler fuses the two. Where L * scale
+/// would overflow it is rounded down, and the clamp takes the rest.
+[[nodiscard]] KOKKOS_INLINE_FUNCTION constexpr int_step make_int_step(std::uint32_t top_bits, int bits,
+                                                                      bool stochastic) noexcept {
   auto const levels = static_cast<float>(int_levels(bits)), unit = stochastic ? 256.f : 1.f;
   auto const top = gradpress::detail::bits_float(top_bits);
   if (top_bits == 0) return {0.f, 1.f, 0.f, levels * unit, true};
@@ -47,7 +48,8 @@ struct int_step {
   t = t < -s.limit ? -s.limit : t;
   // In t + magic the unit is 1: the addition rounds.
   constexpr float magic = 0x1.8p23f;
-  auto const v = static_cast<std::int32_t>(gradpress::detail::float_bits(t + magic) - gradpress::detail::float_bits(magic));
+  auto const v =
+      static_cast<std::int32_t>(gradpress::detail::float_bits(t + magic) - gradpress::detail::float_bits(magic));
   return stochastic ? (v + static_cast<std::int32_t>(random_byte)) >> 8 : v;
 }
 

@@ -6,8 +6,9 @@
 ///
 ///     [fp32 top = max|x|][code x n: one byte each, or with 4 bits two a byte, the even element in the low half]
 ///
-/// A code is sign and magnitude: bit (bits - 1) is the sign, the bits below are m in [0, M], M = 2^(bits - 1) - 1. It decodes
-/// to +- top * ((1 + alpha)^(m / M) - 1) / alpha. A zero magnitude has no sign: +0, -0 and what rounds to 0 are code 0.
+/// A code is sign and magnitude: bit (bits - 1) is the sign, the bits below are m in [0, M], M = 2^(bits - 1) - 1. It
+/// decodes to +- top * ((1 + alpha)^(m / M) - 1) / alpha. A zero magnitude has no sign: +0, -0 and what rounds to 0 are
+/// code 0.
 
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/portable/log_code.hpp>
@@ -15,16 +16,21 @@
 namespace gradpress::kernel {
 
 /// Exact size of the codes.
-[[nodiscard]] constexpr std::size_t log_bytes(std::size_t n, int bits) noexcept { return 4 + (bits == 4 ? (n + 1) / 2 : n); }
+[[nodiscard]] constexpr std::size_t log_bytes(std::size_t n, int bits) noexcept {
+  return 4 + (bits == 4 ? (n + 1) / 2 : n);
+}
 
-/// Codes of x with 4 to 8 bits, alpha > 0. False: x holds NaN or infinity. `partial` is dense_chunks(n) floats of workspace.
+/// Codes of x with 4 to 8 bits, alpha > 0. False: x holds NaN or infinity. `partial` is dense_chunks(n) floats of
+/// workspace.
 ///
-/// - Error   half a step of the logarithmic scale: near 0 h ln(1 + alpha) / (2 alpha) of top, near top (1 + alpha) times
+/// - Error   half a step of the logarithmic scale: near 0 h ln(1 + alpha) / (2 alpha) of top, near top (1 + alpha)
+/// times
 ///           that, with h = 1 / M. Monotone: a larger x never has a smaller value.
 /// - Cost    two passes over x, and about 1 ns an element for the look-up.
 /// - Source  Li et al., LQ-SGD, 2025 (arXiv 2506.17974); here with one scale, so that inputs need not lie in [-1, 1].
 template <class Exec>
-bool log_encode(Exec const& exec, float const* x, std::size_t n, int bits, float alpha, float* partial, std::byte* codes) {
+bool log_encode(Exec const& exec, float const* x, std::size_t n, int bits, float alpha, float* partial,
+                std::byte* codes) {
   auto const top = max_abs(exec, x, n, partial);
   if (!std::isfinite(top)) return false;
   detail::store(codes, top);
@@ -38,16 +44,19 @@ bool log_encode(Exec const& exec, float const* x, std::size_t n, int bits, float
 template <class Exec>
 void log_decode(Exec const& exec, std::byte const* codes, std::size_t n, int bits, float alpha, float* x) {
   detail::log_values const t(bits, alpha, detail::load_float(codes), 1.f);
-  for_ranges(exec, "gradpress::kernel::log_decode", n, dense_grain,
-             [&](std::size_t from, std::size_t to) { detail::log_decode_values<false>(t, bits, codes + 4, from, to, x); });
+  for_ranges(exec, "gradpress::kernel::log_decode", n, dense_grain, [&](std::size_t from, std::size_t to) {
+    detail::log_decode_values<false>(t, bits, codes + 4, from, to, x);
+  });
 }
 
 /// sum += factor * decoded; factor is +1 or -1.
 template <class Exec>
-void log_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int bits, float alpha, float factor, float* sum) {
+void log_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int bits, float alpha, float factor,
+                    float* sum) {
   detail::log_values const t(bits, alpha, detail::load_float(codes), factor);
-  for_ranges(exec, "gradpress::kernel::log_accumulate", n, dense_grain,
-             [&](std::size_t from, std::size_t to) { detail::log_decode_values<true>(t, bits, codes + 4, from, to, sum); });
+  for_ranges(exec, "gradpress::kernel::log_accumulate", n, dense_grain, [&](std::size_t from, std::size_t to) {
+    detail::log_decode_values<true>(t, bits, codes + 4, from, to, sum);
+  });
 }
 
 }  // namespace gradpress::kernel

@@ -56,12 +56,13 @@ void multiply(Exec const& exec, float const* M, std::size_t rows, std::size_t co
 /// a = g + e and P = a Q in one pass: the bits of an addition and `multiply`. False: a holds NaN or infinity.
 ///
 /// - Order  a may be g or e.
-/// - Cost   reads 2 n floats and writes n, around the caches if a is large and apart from g and e.
+/// - Cost   reads 2 n floats and writes n, around the caches if a is large, apart from g and e, and its rows are whole
+///          cache lines.
 template <class Exec>
 bool multiply_sum(Exec const& exec, float const* g, float const* e, float* a, std::size_t rows, std::size_t cols,
                   float const* Q, std::size_t r, std::byte* work, float* P) {
   auto const q = detail::split_vectors(exec, Q, cols, r, detail::aligned(work));
-  auto const stream = rows * cols >= detail::streaming_from && a != g && a != e;
+  auto const stream = r <= 8 && a != g && a != e && detail::streams_rows(a, rows, cols);
   detail::multiply_task const t{g, e, a, stream, rows, q, P, current_isa()};
   std::atomic<bool> finite{true};
   for_ranges(exec, "gradpress::kernel::multiply_sum", rows, detail::rows_of_chunk(cols),
@@ -89,12 +90,12 @@ void multiply_transposed(Exec const& exec, float const* M, std::size_t rows, std
 /// out = P Q^T.
 ///
 /// - Sums   p0 q0 + p1 q1 + ..., left to right, in fp32.
-/// - Cost   writes n floats, around the caches if n is large.
+/// - Cost   writes n floats, around the caches if they are many and the rows whole cache lines.
 template <class Exec>
 void outer(Exec const& exec, float const* P, float const* Q, std::size_t rows, std::size_t cols, std::size_t r,
            std::byte* work, float* out) {
   auto const q = detail::split_vectors(exec, Q, cols, r, detail::aligned(work));
-  detail::outer_all(exec, {P, rows, q, q, out, nullptr, current_isa()});
+  detail::outer_all(exec, {P, rows, q, q, out, nullptr, detail::streams_rows(out, rows, cols), current_isa()});
 }
 
 /// M -= P Q^T: the bits of `outer` and a subtraction.
@@ -102,7 +103,7 @@ template <class Exec>
 void outer_subtract(Exec const& exec, float const* P, float const* Q, std::size_t rows, std::size_t cols, std::size_t r,
                     std::byte* work, float* M) {
   auto const q = detail::split_vectors(exec, Q, cols, r, detail::aligned(work));
-  detail::outer_all(exec, {P, rows, q, q, nullptr, M, current_isa()});
+  detail::outer_all(exec, {P, rows, q, q, nullptr, M, false, current_isa()});
 }
 
 /// out = P Qmean^T and M -= P Qown^T in one pass over both; out is not M.
@@ -112,7 +113,7 @@ void outer_and_subtract(Exec const& exec, float const* P, float const* Qmean, fl
   auto* const room = detail::aligned(work);
   auto const mean = detail::split_vectors(exec, Qmean, cols, r, room);
   auto const own = detail::split_vectors(exec, Qown, cols, r, room + detail::vectors_size(cols, r));
-  detail::outer_all(exec, {P, rows, mean, own, out, M, current_isa()});
+  detail::outer_all(exec, {P, rows, mean, own, out, M, detail::streams_rows(out, rows, cols), current_isa()});
 }
 
 }  // namespace gradpress::kernel

@@ -31,7 +31,7 @@ inline low_rank_functions low_rank_for(isa how, std::size_t width) noexcept {
 }
 [[nodiscard]] constexpr std::size_t padded_rank(std::size_t r) noexcept { return r / 8 * 8 + (r % 8 ? group_width(r % 8, 0) : 0); }
 /// Distance of vectors: whole lanes, and one more so that they do not share the sets of a cache.
-[[nodiscard]] constexpr std::size_t vector_stride(std::size_t cols) noexcept { return (cols + lanes - 1) / lanes * lanes + lanes; }
+[[nodiscard]] constexpr std::size_t vector_stride(std::size_t cols) noexcept { return (cols + vector_lanes - 1) / vector_lanes * vector_lanes + vector_lanes; }
 [[nodiscard]] constexpr std::size_t vectors_size(std::size_t cols, std::size_t r) noexcept { return padded_rank(r) * vector_stride(cols); }
 
 /// The columns of a cols x r matrix, each contiguous and filled up with zeros, as are the missing ones.
@@ -59,9 +59,9 @@ struct row_ranges {
 [[nodiscard]] constexpr std::size_t rows_of_chunk(std::size_t cols) noexcept {
   return std::max<std::size_t>(1, 65536 / std::max<std::size_t>(1, cols) / open_rows) * open_rows;
 }
-/// The first column from c on that begins a cache line; row ends count as lines.
-inline std::size_t line_from(float const* row, std::size_t c, std::size_t cols) noexcept {
-  return c == 0 || c >= cols ? std::min(c, cols) : c + before_line(row + c, cols - c);
+/// Do rows that are only written go around the caches? Only where all of them consist of whole lines.
+[[nodiscard]] inline bool streams_rows(float const* out, std::size_t rows, std::size_t cols) noexcept {
+  return cols % lanes == 0 && streams(out, rows * cols);
 }
 inline float* aligned(std::byte* work) noexcept {
   return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(work) + 63) / 64 * 64);
@@ -85,8 +85,8 @@ inline void copy_rows(float const* P, std::size_t r, std::size_t count, std::siz
 }
 /// The last columns of `count` rows, filled up with zeros to whole lanes.
 inline void copy_tails(float const* m, std::size_t m_stride, std::size_t count, std::size_t width, float* to) noexcept {
-  std::memset(to, 0, count * lanes * sizeof(float));
-  for (std::size_t i = 0; i < count; ++i) std::memcpy(to + i * lanes, m + i * m_stride, width * sizeof(float));
+  std::memset(to, 0, count * vector_lanes * sizeof(float));
+  for (std::size_t i = 0; i < count; ++i) std::memcpy(to + i * vector_lanes, m + i * m_stride, width * sizeof(float));
 }
 
 /// P = m Q, or P = (a = m + e) Q if a is not null.
@@ -101,46 +101,47 @@ struct multiply_task {
   isa how;
 };
 
+/// The last columns of a panel: whole lanes, filled up with zeros.
+inline bool dot_tail(low_rank_functions const& f, open_panel const& in, float const* q, std::size_t q_stride,
+                     std::size_t width, float* sum) noexcept {
+  float room[open_rows * lanes];
+  bool finite = true;
+  for (std::size_t row = 0; row < in.rows && in.a; ++row) {
+    auto const line = in.from(row, 0);
+    finite &= sum_portable(line.m, line.e, width, line.a);
+  }
+  copy_tails(in.a ? in.a : in.m, in.stride, in.rows, width, room);
+  f.dot({room, nullptr, nullptr, lanes, in.rows, false}, q, q_stride, 1, sum);
+  return finite;
+}
+
 /// One panel of at most open_rows rows, all columns of Q.
-inline void dot_panel(multiply_task const& t, float const* m, std::size_t m_stride, std::size_t count, std::size_t c,
-                      std::size_t width, float* sum) noexcept {
-  float tails[open_rows * lanes];
+inline bool dot_panel(multiply_task const& t, open_panel in, std::size_t c, std::size_t width, float* sum) noexcept {
   auto const whole = width / lanes * lanes;
-  if (width != whole) copy_tails(m + whole, m_stride, count, width - whole, tails);
+  bool finite = true;
   for (std::size_t j = 0; j < t.q.r; j += 8) {
     auto const group = group_width(t.q.r, j);
-    auto* const dot = low_rank_for(t.how, group).dot;
-    if (whole) dot(m, m_stride, count, t.q.at(j, c), t.q.stride(), whole / lanes, sum);
-    if (width != whole) dot(tails, lanes, count, t.q.at(j, c + whole), t.q.stride(), 1, sum);
-    sum += count * group * lanes;
+    auto const f = low_rank_for(t.how, group);
+    finite &= f.dot(in, t.q.at(j, c), t.q.stride(), whole / lanes, sum);
+    if (width != whole) finite &= dot_tail(f, in.from(0, whole), t.q.at(j, c + whole), t.q.stride(), width - whole, sum);
+    sum += in.rows * group * lanes;
+    if (in.a) in = {in.a, nullptr, nullptr, in.stride, in.rows, false};  // the next vectors read the sums
   }
+  return finite;
 }
 
 inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t end) noexcept {
-  constexpr auto stride = panel_cols + 2 * lanes;
   alignas(64) float sum[open_rows * 32 * lanes];
-  alignas(64) float kept[open_rows * stride];
   auto const cols = t.q.cols, r = t.q.r;
-  auto* const add = low_rank_for(t.how, 1).sum;
   bool finite = true;
   for (auto i = from; i < end; i += open_rows) {
+    open_panel const in = open_panel{t.m, t.e, t.a, cols, t.rows, t.stream}.from(i, 0);
     auto const count = std::min(open_rows, end - i);
     std::memset(sum, 0, count * padded_rank(r) * lanes * sizeof(float));
     for (std::size_t c = 0; c < cols; c += panel_cols) {
-      auto const width = std::min(panel_cols, cols - c);
-      if (!t.a) {
-        dot_panel(t, t.m + i * cols + c, cols, count, c, width, sum);
-        continue;
-      }
-      // Whole lines of `a` are written, so that up to 15 sums are there before their panel.
-      for (std::size_t row = 0; row < count; ++row) {
-        auto const start = (i + row) * cols;
-        float* const panel = kept + row * stride;
-        auto const at = line_from(t.a + start, c, cols), next = line_from(t.a + start, c + width, cols);
-        std::memcpy(panel, panel + panel_cols, lanes * sizeof(float));
-        finite &= add(t.m + start + at, t.e + start + at, next - at, t.stream, t.a + start + at, panel + (at - c));
-      }
-      dot_panel(t, kept, stride, count, c, width, sum);
+      auto panel = in.from(0, c);
+      panel.rows = count;
+      finite &= dot_panel(t, panel, c, std::min(panel_cols, cols - c), sum);
     }
     float const* lane = sum;
     for (std::size_t j = 0; j < r; j += 8)
@@ -165,8 +166,8 @@ struct transposed_task {
   [[nodiscard]] row_ranges ranges() const noexcept { return {rows}; }
   [[nodiscard]] std::size_t segments() const noexcept { return (cols + 4095) / 4096; }
   [[nodiscard]] std::size_t segment_begin(std::size_t s) const noexcept {
-    auto const vectors_of_lanes = (cols + lanes - 1) / lanes;
-    return std::min(cols, vectors_of_lanes * s / segments() * lanes);
+    auto const vectors_of_lanes = (cols + vector_lanes - 1) / vector_lanes;
+    return std::min(cols, vectors_of_lanes * s / segments() * vector_lanes);
   }
   [[nodiscard]] vectors<float> partial_of(std::size_t range) const noexcept {
     return {partial + range * vectors_size(cols, r), cols, r};
@@ -174,25 +175,25 @@ struct transposed_task {
 };
 
 inline void transposed_segment(transposed_task const& t, std::size_t range, std::size_t segment) noexcept {
-  float p[open_rows_transposed * 8], tails[open_rows_transposed * lanes];
+  float p[open_rows_transposed * 8], tails[open_rows_transposed * vector_lanes];
   auto const from = range * t.ranges().grain(), end = std::min(t.rows, from + t.ranges().grain());
   auto const first = t.segment_begin(segment), last = t.segment_begin(segment + 1);
   auto const to = t.partial_of(range);
-  for (std::size_t j = 0; j < padded_rank(t.r); ++j) std::fill(to.at(j, first), to.at(j, (last + lanes - 1) / lanes * lanes), 0.f);
+  for (std::size_t j = 0; j < padded_rank(t.r); ++j) std::fill(to.at(j, first), to.at(j, (last + vector_lanes - 1) / vector_lanes * vector_lanes), 0.f);
   // One group of vectors can stream through the segment; more of them take turns at panels.
   auto const panel = t.r <= 8 ? last - first : panel_cols;
   for (auto i = from; i < end; i += open_rows_transposed) {
     auto const count = std::min(open_rows_transposed, end - i);
     for (auto c = first; c < last; c += panel) {
-      auto const width = std::min(panel, last - c), whole = width / lanes * lanes;
+      auto const width = std::min(panel, last - c), whole = width / vector_lanes * vector_lanes;
       float const* const m = t.M + i * t.cols + c;
       if (width != whole) copy_tails(m + whole, t.cols, count, width - whole, tails);
       for (std::size_t j = 0; j < t.r; j += 8) {
         auto const group = group_width(t.r, j);
         auto* const add = low_rank_for(t.how, group).transposed;
         copy_rows(t.P + i * t.r, t.r, count, j, group, p);
-        if (whole) add(m, t.cols, count, p, to.at(j, c), to.stride(), whole / lanes);
-        if (width != whole) add(tails, lanes, count, p, to.at(j, c + whole), to.stride(), 1);
+        if (whole) add(m, t.cols, count, p, to.at(j, c), to.stride(), whole / vector_lanes);
+        if (width != whole) add(tails, vector_lanes, count, p, to.at(j, c + whole), to.stride(), 1);
       }
     }
   }
@@ -200,15 +201,15 @@ inline void transposed_segment(transposed_task const& t, std::size_t range, std:
 
 inline void combine_ranges(transposed_task const& t, std::size_t from, std::size_t end) noexcept {
   auto const count = t.ranges().count();
-  for (auto c = from; c < end; c += lanes)
+  for (auto c = from; c < end; c += vector_lanes)
     for (std::size_t j = 0; j < t.r; ++j) {
-      float lane[lanes];
+      float lane[vector_lanes];
       std::memcpy(lane, t.partial_of(0).at(j, c), sizeof lane);
       for (std::size_t s = 1; s < count; ++s) {
         float const* const more = t.partial_of(s).at(j, c);
-        for (std::size_t l = 0; l < lanes; ++l) lane[l] += more[l];
+        for (std::size_t l = 0; l < vector_lanes; ++l) lane[l] += more[l];
       }
-      for (std::size_t l = 0; l < std::min(lanes, end - c); ++l) t.Q[(c + l) * t.r + j] = lane[l];
+      for (std::size_t l = 0; l < std::min(vector_lanes, end - c); ++l) t.Q[(c + l) * t.r + j] = lane[l];
     }
 }
 
@@ -219,38 +220,39 @@ struct outer_task {
   vectors<float const> mean, own;
   float* out;
   float* M;
+  bool stream;
   isa how;
 };
 
-/// One row of a panel; more than one group of vectors are added up in `room` first.
-inline void outer_row(isa how, float const* p, vectors<float const> const& q, std::size_t c, std::size_t width,
-                      outer_use use, float* to, float* room) noexcept {
+/// One panel of rows; several groups of vectors are added up in `room` first.
+inline void outer_vectors(isa how, float const* p, vectors<float const> const& q, std::size_t c, std::size_t n,
+                          outer_panel const& out) noexcept {
+  alignas(64) float room[open_rows * panel_cols];
   float const* before = nullptr;
   for (std::size_t j = 0; j < q.r; j += 8) {
     auto const last = j + 8 >= q.r;
-    low_rank_for(how, group_width(q.r, j)).outer(p + j, q.at(j, c), q.stride(), width, before, last ? use : outer_use::store, last ? to : room);
+    low_rank_for(how, group_width(q.r, j))
+        .outer(p + j, padded_rank(q.r), q.at(j, c), q.stride(), n,
+               last ? outer_panel{out.to, out.stride, out.rows, out.use, before}
+                    : outer_panel{room, panel_cols, out.rows, outer_use::store, before});
     before = room;
   }
 }
 
 inline void outer_rows(outer_task const& t, std::size_t from, std::size_t end) noexcept {
-  alignas(64) float room[panel_cols + lanes];
   float p[open_rows * 32];
-  auto const cols = t.mean.cols, r = t.mean.r, stride = padded_rank(r);
-  auto const stream = t.out && t.rows * cols >= streaming_from;
-  float const* const lines_of = t.out ? t.out : t.M;
+  auto const cols = t.mean.cols, r = t.mean.r;
+  auto const use = t.stream ? outer_use::stream : outer_use::store;
   for (auto i = from; i < end; i += open_rows) {
     auto const count = std::min(open_rows, end - i);
-    copy_rows(t.P + i * r, r, count, 0, stride, p);
-    for (std::size_t panel = 0; panel < cols; panel += panel_cols)
-      for (std::size_t row = 0; row < count; ++row) {
-        auto const start = (i + row) * cols;
-        auto const c = line_from(lines_of + start, panel, cols), n = line_from(lines_of + start, panel + panel_cols, cols) - c;
-        if (t.out) outer_row(t.how, p + row * stride, t.mean, c, n, stream ? outer_use::stream : outer_use::store, t.out + start + c, room);
-        if (t.M) outer_row(t.how, p + row * stride, t.own, c, n, outer_use::subtract, t.M + start + c, room);
-      }
+    copy_rows(t.P + i * r, r, count, 0, padded_rank(r), p);
+    for (std::size_t c = 0; c < cols; c += panel_cols) {
+      auto const n = std::min(panel_cols, cols - c), at = i * cols + c;
+      if (t.out) outer_vectors(t.how, p, t.mean, c, n, {t.out + at, cols, count, use, nullptr});
+      if (t.M) outer_vectors(t.how, p, t.own, c, n, {t.M + at, cols, count, outer_use::subtract, nullptr});
+    }
   }
-  end_streaming(stream);
+  end_streaming(t.stream);
 }
 
 }  // namespace gradpress::kernel::detail

@@ -6,8 +6,8 @@
 ///
 ///     [fp32 scale x ceil(n / block)][u32 word x ceil(n / 32)]
 ///
-/// Bit i % 32 of word i / 32 is the sign bit of element i (1 = negative, so -0 counts as negative); bits from n on are 0.
-/// An element decodes to +scale or -scale of its block.
+/// Bit i % 32 of word i / 32 is the sign bit of element i (1 = negative, so -0 counts as negative); bits from n on are
+/// 0. An element decodes to +scale or -scale of its block.
 
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/portable/sign.hpp>
@@ -65,7 +65,7 @@ template <class Exec>
 bool sign_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, std::size_t block,
                      std::byte* codes) {
   bool const streaming = rest && rest != g && rest != e && detail::streams(rest, n);
-  detail::sign_encoding const s{g, e, rest, {n, block}, codes, streaming};
+  detail::sign_encoding const s{g, e, rest, {n, block}, codes, codes + 4 * blocks{n, block}.count(), streaming};
   auto const path = current_isa();
   std::atomic<bool> finite{true};
   for_chunks(exec, "gradpress::kernel::sign_encode", s.in.chunks(), [&](std::size_t c) {
@@ -83,15 +83,18 @@ bool sign_encode(Exec const& exec, float const* x, std::size_t n, std::size_t bl
 /// x = decoded.
 template <class Exec>
 void sign_decode(Exec const& exec, std::byte const* codes, std::size_t n, std::size_t block, float* x) {
-  detail::sign_decoding const s{codes, {n, block}, 1.f, false, x, detail::streams(x, n)};
+  detail::sign_decoding const s{
+      codes, codes + 4 * blocks{n, block}.count(), {n, block}, 1.f, false, x, detail::streams(x, n)};
   auto const path = current_isa();
-  for_chunks(exec, "gradpress::kernel::sign_decode", s.in.chunks(), [&](std::size_t c) { detail::sign_decode_chunk(path, s, c); });
+  for_chunks(exec, "gradpress::kernel::sign_decode", s.in.chunks(),
+             [&](std::size_t c) { detail::sign_decode_chunk(path, s, c); });
 }
 
 /// sum += factor * decoded; factor is +1 or -1.
 template <class Exec>
-void sign_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, std::size_t block, float factor, float* sum) {
-  detail::sign_decoding const s{codes, {n, block}, factor, true, sum};
+void sign_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, std::size_t block, float factor,
+                     float* sum) {
+  detail::sign_decoding const s{codes, codes + 4 * blocks{n, block}.count(), {n, block}, factor, true, sum, false};
   auto const path = current_isa();
   for_chunks(exec, "gradpress::kernel::sign_accumulate", s.in.chunks(),
              [&](std::size_t c) { detail::sign_decode_chunk(path, s, c); });

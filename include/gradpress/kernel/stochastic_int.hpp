@@ -6,9 +6,10 @@
 ///
 ///     [fp32 scale x ceil(n / block)][code x n, `bits` bits each, padded with zero bits to whole bytes]
 ///
-/// The codes are one little-endian stream of bits: element i has bits [i * bits, (i + 1) * bits), in two's complement. So
-/// 8 bits are one byte an element, 4 bits two elements a byte with the even one in the low half, 2 bits four a byte.
-/// Codes lie in [-L, L] with L = 2^(bits - 1) - 1, that is 127, 7 or 1, and decode to code * scale, which is exact in fp32.
+/// The codes are one little-endian stream of bits: element i has bits [i * bits, (i + 1) * bits), in two's complement.
+/// So 8 bits are one byte an element, 4 bits two elements a byte with the even one in the low half, 2 bits four a byte.
+/// Codes lie in [-L, L] with L = 2^(bits - 1) - 1, that is 127, 7 or 1, and decode to code * scale, which is exact in
+/// fp32.
 
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/portable/stochastic_int.hpp>
@@ -65,12 +66,14 @@ inline void int_decode_chunk([[maybe_unused]] isa path, int_decoding const& s, s
 /// - Random  element i uses byte i % 16 of `philox(key, i / 16)`, bytes counted from the low end of word 0.
 /// - Error   at most scale / 2 to nearest, below scale when stochastic; the mean error is below scale / 512.
 /// - Cost    reads 2 n floats and writes n in one pass, as long as a block fits into the first cache.
-/// - Source  Alistarh et al., QSGD, NeurIPS 2017, with the maximum norm and a linear grid that has the maximum as a point.
+/// - Source  Alistarh et al., QSGD, NeurIPS 2017, with the maximum norm and a linear grid that has the maximum as a
+/// point.
 template <class Exec>
-bool int_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, int bits, std::size_t block,
-                    bool stochastic, std::uint64_t key, std::byte* codes) {
+bool int_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, int bits,
+                    std::size_t block, bool stochastic, std::uint64_t key, std::byte* codes) {
   bool const streaming = rest && rest != g && rest != e && detail::streams(rest, n);
-  detail::int_encoding const s{g, e, rest, {n, block}, bits, stochastic, key, codes, streaming};
+  detail::int_encoding const s{
+      g, e, rest, {n, block}, bits, stochastic, key, codes, codes + 4 * blocks{n, block}.count(), streaming};
   auto const path = current_isa();
   std::atomic<bool> finite{true};
   for_chunks(exec, "gradpress::kernel::int_encode", s.in.chunks(), [&](std::size_t c) {
@@ -81,23 +84,26 @@ bool int_encode_sum(Exec const& exec, float const* g, float const* e, float* res
 
 /// Codes of x. False: x holds NaN or infinity.
 template <class Exec>
-bool int_encode(Exec const& exec, float const* x, std::size_t n, int bits, std::size_t block, bool stochastic, std::uint64_t key,
-                std::byte* codes) {
+bool int_encode(Exec const& exec, float const* x, std::size_t n, int bits, std::size_t block, bool stochastic,
+                std::uint64_t key, std::byte* codes) {
   return int_encode_sum(exec, x, nullptr, nullptr, n, bits, block, stochastic, key, codes);
 }
 
 /// x = decoded.
 template <class Exec>
 void int_decode(Exec const& exec, std::byte const* codes, std::size_t n, int bits, std::size_t block, float* x) {
-  detail::int_decoding const s{codes, {n, block}, bits, 1.f, false, x, detail::streams(x, n)};
+  detail::int_decoding const s{
+      codes, codes + 4 * blocks{n, block}.count(), {n, block}, bits, 1.f, false, x, detail::streams(x, n)};
   auto const path = current_isa();
-  for_chunks(exec, "gradpress::kernel::int_decode", s.in.chunks(), [&](std::size_t c) { detail::int_decode_chunk(path, s, c); });
+  for_chunks(exec, "gradpress::kernel::int_decode", s.in.chunks(),
+             [&](std::size_t c) { detail::int_decode_chunk(path, s, c); });
 }
 
 /// sum += factor * decoded; factor is +1 or -1.
 template <class Exec>
-void int_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int bits, std::size_t block, float factor, float* sum) {
-  detail::int_decoding const s{codes, {n, block}, bits, factor, true, sum};
+void int_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int bits, std::size_t block, float factor,
+                    float* sum) {
+  detail::int_decoding const s{codes, codes + 4 * blocks{n, block}.count(), {n, block}, bits, factor, true, sum, false};
   auto const path = current_isa();
   for_chunks(exec, "gradpress::kernel::int_accumulate", s.in.chunks(),
              [&](std::size_t c) { detail::int_decode_chunk(path, s, c); });

@@ -13,8 +13,8 @@ namespace gradpress::kernel {
 namespace detail {
 
 template <ternary_code T>
-inline void ternary_encode_chunk([[maybe_unused]] isa path, float const* x, std::size_t from, std::size_t to, float scale,
-                                 std::uint64_t key, T* codes) noexcept {
+inline void ternary_encode_chunk([[maybe_unused]] isa path, float const* x, std::size_t from, std::size_t to,
+                                 float scale, std::uint64_t key, T* codes) noexcept {
 #if GRADPRESS_X86
   if (path == isa::avx512) return ternary_encode_avx512(x, from, to, scale, key, codes);
   if (path == isa::avx2) return ternary_encode_avx2(x, from, to, scale, key, codes);
@@ -23,8 +23,8 @@ inline void ternary_encode_chunk([[maybe_unused]] isa path, float const* x, std:
 }
 
 template <ternary_code T>
-inline void ternary_decode_chunk([[maybe_unused]] isa path, T const* codes, std::size_t from, std::size_t to, float scale,
-                                 float* x) noexcept {
+inline void ternary_decode_chunk([[maybe_unused]] isa path, T const* codes, std::size_t from, std::size_t to,
+                                 float scale, float* x) noexcept {
 #if GRADPRESS_X86
   if (path == isa::avx512) return ternary_decode_avx512(codes, from, to, scale, x);
   if (path == isa::avx2) return ternary_decode_avx2(codes, from, to, scale, x);

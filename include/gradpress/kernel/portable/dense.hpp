@@ -31,8 +31,8 @@ inline float dense_value(float a, float b) noexcept {
 /// Runs over [from, to); returns the bits of the largest magnitude of the results.
 template <dense_op Op>
 inline std::uint32_t dense_range(dense_pass const& s, std::size_t from, std::size_t to) noexcept {
-  // Small loops of fixed length, signed integers: what compilers turn into vectors at -O2, even for SSE2.
-  std::int32_t lane[16] = {};
+  if constexpr (Op == dense_op::read) return top_magnitude(s.a + from, to - from);
+  std::uint32_t top = 0;
   auto i = from;
   for (; i + 16 <= to; i += 16) {
     float v[16];
@@ -40,18 +40,14 @@ inline std::uint32_t dense_range(dense_pass const& s, std::size_t from, std::siz
       for (std::size_t l = 0; l < 16; ++l) v[l] = dense_value<Op>(s.a[i + l], s.b[i + l]);
     else
       for (std::size_t l = 0; l < 16; ++l) v[l] = dense_value<Op>(s.a[i + l], s.scalar);
-    for (std::size_t l = 0; l < 16; ++l) {
-      auto const u = std::bit_cast<std::int32_t>(v[l]) & 0x7fffffff;
-      lane[l] = u > lane[l] ? u : lane[l];
-    }
-    if constexpr (Op != dense_op::read) std::memcpy(s.out + i, v, sizeof v);
+    top = std::max(top, top_magnitude(v, 16));
+    std::memcpy(s.out + i, v, sizeof v);
   }
-  for (std::size_t l = 0; i < to; ++i, ++l) {
-    auto const v = dense_value<Op>(s.a[i], s.b ? s.b[i] : s.scalar);
-    lane[l] = std::max(lane[l], std::bit_cast<std::int32_t>(v) & 0x7fffffff);
-    if constexpr (Op != dense_op::read) s.out[i] = v;
+  for (; i < to; ++i) {
+    s.out[i] = dense_value<Op>(s.a[i], s.b ? s.b[i] : s.scalar);
+    top = std::max(top, top_magnitude(s.out + i, 1));
   }
-  return static_cast<std::uint32_t>(*std::max_element(lane, lane + 16));
+  return top;
 }
 
 }  // namespace gradpress::kernel::detail

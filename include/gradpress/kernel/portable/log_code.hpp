@@ -35,9 +35,9 @@ class log_grid {
 
 /// From values to codes.
 ///
-/// Between the thresholds of magnitudes m and m + 1 the code is m. Cells of equal width in the bits of a float, that is of
-/// nearly equal relative width, hold one threshold at most, so a look-up and one comparison find m. Where thresholds are
-/// too close for that (top near the end of the range of float), a binary search does.
+/// Between the thresholds of magnitudes m and m + 1 the code is m. Cells of equal width in the bits of a float, that is
+/// of nearly equal relative width, hold one threshold at most, so a look-up and one comparison find m. Where thresholds
+/// are too close for that (top near the end of the range of float), a binary search does.
 class log_encoder {
   static constexpr std::size_t room = 4096;
   int bits_, last_;
@@ -91,15 +91,17 @@ class log_encoder {
 
  private:
   [[nodiscard]] std::uint8_t signed_code(unsigned m, float x) const noexcept {
-    auto const negative = std::bit_cast<std::uint32_t>(x) >> 31 & static_cast<std::uint32_t>(m != 0);  // no branch: signs are random
+    auto const negative =
+        std::bit_cast<std::uint32_t>(x) >> 31 & static_cast<std::uint32_t>(m != 0);  // no branch: signs are random
     return static_cast<std::uint8_t>(m | negative << (bits_ - 1));
   }
 };
 
 /// Elements [from, to); with 4 bits, from is even.
-inline void log_encode_values(log_encoder const& by_reference, int bits, float const* x, std::size_t from, std::size_t to,
-                              std::byte* codes) noexcept {
-  auto const encode = by_reference;  // a copy of its own: writing bytes could change the other, for all the compiler knows
+inline void log_encode_values(log_encoder const& by_reference, int bits, float const* x, std::size_t from,
+                              std::size_t to, std::byte* codes) noexcept {
+  auto const encode =
+      by_reference;  // a copy of its own: writing bytes could change the other, for all the compiler knows
   std::uint8_t q[256];
   for (auto i = from; i < to; i += 256) {
     auto const m = std::min<std::size_t>(256, to - i);

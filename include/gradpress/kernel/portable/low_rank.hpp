@@ -5,9 +5,9 @@
 /// Products with thin matrices in plain C++: the reference for the other paths, and their way through tails.
 ///
 /// A thin matrix is kept as columns ("vectors") of floats, 1, 2, 4 or 8 at a time. Several rows of the large matrix are
-/// open at the same time, which keeps enough cache lines in flight, and take turns at short panels of columns, for which
-/// the vectors then lie in the first cache. Products are rounded before they are added, on every path, so that a machine
-/// without FMA gives the same bits.
+/// open at the same time, which keeps enough cache lines in flight, and take turns at short panels of columns, for
+/// which the vectors then lie in the first cache. Products are rounded before they are added, on every path, so that a
+/// machine without FMA gives the same bits.
 
 #include <gradpress/kernel/isa.hpp>
 
@@ -21,36 +21,48 @@ namespace gradpress::kernel::detail {
 
 /// Columns of a panel, a multiple of the 16 lanes of a sum.
 inline constexpr std::size_t panel_cols = 128;
-inline constexpr std::size_t lanes = 16;
+inline constexpr std::size_t vector_lanes = 16;
 /// Rows that are open at the same time; M^T P, which keeps no sums of rows, can have more.
 inline constexpr std::size_t open_rows = 4, open_rows_transposed = 8;
 
-/// What to do with a row of an outer product.
-enum class outer_use { store, stream, subtract };
+/// Rows of the large matrix, `stride` apart: m, or m + e, which is also written to `a`.
+struct open_panel {
+  float const* m;
+  float const* e;
+  float* a;
+  std::size_t stride, rows;
+  bool stream;  ///< write `a` around the caches; all of its rows then begin on cache lines
 
-/// sum[row][j][lane] += m[row][c] * q[j][c] for `blocks` times 16 columns, ascending; lane = c % 16.
-using dot_function = void(float const* m, std::size_t m_stride, std::size_t rows, float const* q, std::size_t q_stride,
-                          std::size_t blocks, float* sum);
+  [[nodiscard]] open_panel from(std::size_t row, std::size_t c) const noexcept {
+    auto const at = row * stride + c;
+    return {m + at, e ? e + at : e, a ? a + at : a, stride, rows - row, stream};
+  }
+};
+
+enum class outer_use { store, stream, subtract };
+/// What happens to rows of an outer product: they are written to `to` or taken from it, after `before` has been added.
+struct outer_panel {
+  float* to;
+  std::size_t stride, rows;
+  outer_use use;
+  float const* before;  ///< rows `panel_cols` apart, or null
+};
+
+/// sum[row][j][lane] += row[c] * q[j][c] for `blocks` times 16 columns, ascending; lane = c % 16. False: some m + e is
+/// not finite.
+using dot_function = bool(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks, float* sum);
 /// q[j][c] += m[row][c] * p[row][j], row after row.
 using transposed_function = void(float const* m, std::size_t m_stride, std::size_t rows, float const* p, float* q,
                                  std::size_t q_stride, std::size_t blocks);
-/// One row: before[c] (0 if null) + p[0] q[0][c] + p[1] q[1][c] + ..., left to right, used on to[c].
-using outer_function = void(float const* p, float const* q, std::size_t q_stride, std::size_t n, float const* before,
-                            outer_use use, float* to);
-/// to = kept = g + e; true if all of it is finite.
-using sum_function = bool(float const* g, float const* e, std::size_t n, bool stream, float* to, float* kept);
+/// n columns of before[row][c] + p[row][0] q[0][c] + p[row][1] q[1][c] + ..., left to right; rows of p are p_stride apart.
+using outer_function = void(float const* p, std::size_t p_stride, float const* q, std::size_t q_stride, std::size_t n,
+                            outer_panel const& out);
 
 struct low_rank_functions {
   dot_function* dot;
   transposed_function* transposed;
   outer_function* outer;
-  sum_function* sum;
 };
-
-/// Elements before the next cache line, at most n.
-inline std::size_t before_line(float const* p, std::size_t n) noexcept {
-  return std::min(n, (64 - reinterpret_cast<std::uintptr_t>(p) % 64) % 64 / sizeof(float));
-}
 
 /// The tree that ends a sum over 16 lanes.
 inline float sum_of_lanes(float const* lane) noexcept {
@@ -60,11 +72,24 @@ inline float sum_of_lanes(float const* lane) noexcept {
   return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
+inline bool sum_portable(float const* g, float const* e, std::size_t n, float* a) noexcept {
+  std::uint32_t top = 0;
+  for (std::size_t c = 0; c < n; ++c) {
+    a[c] = g[c] + e[c];
+    top = std::max(top, std::bit_cast<std::uint32_t>(a[c]) & 0x7fffffffu);
+  }
+  return top < 0x7f800000u;
+}
+
 template <std::size_t R>
-GRADPRESS_UNFUSED inline void dot_portable(float const* m, std::size_t m_stride, std::size_t rows, float const* q,
-                                           std::size_t q_stride, std::size_t blocks, float* sum) {
+GRADPRESS_UNFUSED inline bool dot_portable(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks,
+                                           float* sum) {
   GRADPRESS_UNFUSED_BODY
-  for (std::size_t row = 0; row < rows; ++row, m += m_stride, sum += R * lanes)
+  bool finite = true;
+  for (std::size_t row = 0; row < in.rows; ++row, sum += R * lanes) {
+    auto const line = in.from(row, 0);
+    if (line.a) finite &= sum_portable(line.m, line.e, blocks * lanes, line.a);
+    float const* const m = line.a ? line.a : line.m;
     for (std::size_t j = 0; j < R; ++j) {
       float lane[lanes];
       std::memcpy(lane, sum + j * lanes, sizeof lane);
@@ -72,46 +97,47 @@ GRADPRESS_UNFUSED inline void dot_portable(float const* m, std::size_t m_stride,
         for (std::size_t l = 0; l < lanes; ++l) lane[l] += m[b + l] * q[j * q_stride + b + l];
       std::memcpy(sum + j * lanes, lane, sizeof lane);
     }
+  }
+  return finite;
 }
 
 template <std::size_t R>
-GRADPRESS_UNFUSED inline void transposed_portable(float const* m, std::size_t m_stride, std::size_t rows, float const* p,
-                                                  float* q, std::size_t q_stride, std::size_t blocks) {
+GRADPRESS_UNFUSED inline void transposed_portable(float const* m, std::size_t m_stride, std::size_t rows,
+                                                  float const* p, float* q, std::size_t q_stride, std::size_t blocks) {
   GRADPRESS_UNFUSED_BODY
-  for (std::size_t b = 0; b < blocks * lanes; b += lanes)
+  for (std::size_t b = 0; b < blocks * vector_lanes; b += vector_lanes)
     for (std::size_t j = 0; j < R; ++j) {
-      float lane[lanes];
+      float lane[vector_lanes];
       std::memcpy(lane, q + j * q_stride + b, sizeof lane);
       for (std::size_t row = 0; row < rows; ++row)
-        for (std::size_t l = 0; l < lanes; ++l) lane[l] += m[row * m_stride + b + l] * p[row * R + j];
+        for (std::size_t l = 0; l < vector_lanes; ++l) lane[l] += m[row * m_stride + b + l] * p[row * R + j];
       std::memcpy(q + j * q_stride + b, lane, sizeof lane);
     }
 }
 
+/// From column c on: the other paths come here for their last columns.
 template <std::size_t R>
-GRADPRESS_UNFUSED inline void outer_portable(float const* p, float const* q, std::size_t q_stride, std::size_t n,
-                                             float const* before, outer_use use, float* to) {
+GRADPRESS_UNFUSED inline void outer_portable_from(std::size_t first, float const* p, std::size_t p_stride, float const* q,
+                                                  std::size_t q_stride, std::size_t n, outer_panel const& out) {
   GRADPRESS_UNFUSED_BODY
-  for (std::size_t c = 0; c < n; ++c) {
-    auto o = p[0] * q[c];
-    if (before) o = before[c] + o;
-    for (std::size_t j = 1; j < R; ++j) o += p[j] * q[j * q_stride + c];
-    to[c] = use == outer_use::subtract ? to[c] - o : o;
+  for (std::size_t row = 0; row < out.rows; ++row, p += p_stride) {
+    float* __restrict const to = out.to + row * out.stride;
+    float const* const before = out.before ? out.before + row * panel_cols : nullptr;
+    for (auto c = first; c < n; ++c) {
+      auto o = p[0] * q[c];
+      if (before) o = before[c] + o;
+      for (std::size_t j = 1; j < R; ++j) o += p[j] * q[j * q_stride + c];
+      to[c] = out.use == outer_use::subtract ? to[c] - o : o;
+    }
   }
 }
-
-inline bool sum_portable(float const* g, float const* e, std::size_t n, bool, float* to, float* kept) {
-  std::uint32_t top = 0;
-  for (std::size_t c = 0; c < n; ++c) {
-    kept[c] = g[c] + e[c];
-    top = std::max(top, std::bit_cast<std::uint32_t>(kept[c]) & 0x7fffffffu);
-  }
-  std::memcpy(to, kept, n * sizeof(float));
-  return top < 0x7f800000u;
+template <std::size_t R>
+inline void outer_portable(float const* p, std::size_t p_stride, float const* q, std::size_t q_stride, std::size_t n,
+                           outer_panel const& out) {
+  outer_portable_from<R>(0, p, p_stride, q, q_stride, n, out);
 }
 
 template <std::size_t R>
-inline constexpr low_rank_functions low_rank_portable{dot_portable<R>, transposed_portable<R>, outer_portable<R>,
-                                                      sum_portable};
+inline constexpr low_rank_functions low_rank_portable{dot_portable<R>, transposed_portable<R>, outer_portable<R>};
 
 }  // namespace gradpress::kernel::detail

@@ -19,10 +19,9 @@ struct sign_encoding {
   float const* e;
   float* rest;
   blocks in;
-  std::byte* codes;
-  bool streaming = false;  ///< write rest around the caches
-
-  [[nodiscard]] std::byte* words() const noexcept { return codes + 4 * in.count(); }
+  std::byte* scales;
+  std::byte* words;
+  bool streaming;  ///< write rest around the caches
 };
 
 /// The tree that ends every sum over 16 lanes.
@@ -56,46 +55,65 @@ inline std::uint32_t sign_word(float const* x, std::size_t m) noexcept {
   return word;
 }
 
+/// Up to 1024 elements that continue a piece at lane 0: sums, words, lanes.
+inline void sign_values(float const* g, float const* e, float* a, std::size_t m, std::byte* words,
+                        float* lane) noexcept {
+  auto const* const x = a ? add_into(g, e, a, m) : g;
+  add_magnitudes(x, m, lane);
+  std::size_t i = 0;
+  for (; i + 32 <= m; i += 32) store(words + i / 8, sign_word(x + i, 32));
+  if (i < m) store(words + i / 8, sign_word(x + i, m - i));
+}
+
+/// rest = a - decoded; rest may be a.
+inline void sign_rest(float const* a, float scale, std::size_t m, float* rest) noexcept {
+  for (std::size_t i = 0; i < m; ++i) rest[i] = a[i] - std::copysign(scale, a[i]);
+}
+
 inline bool sign_encode_block(sign_encoding const& s, std::size_t b) noexcept {
   auto const at = b * s.in.block, m = s.in.size(b);
-  auto const* const a = s.rest ? add_into(s.g + at, s.e ? s.e + at : nullptr, s.rest + at, m) : s.g + at;
   double total = 0;
   for (std::size_t i = 0; i < m; i += sign_piece) {
     float lane[16] = {};
-    add_magnitudes(a + i, std::min(sign_piece, m - i), lane);
+    sign_values(s.g + at + i, s.e ? s.e + at + i : s.e, s.rest ? s.rest + at + i : s.rest, std::min(sign_piece, m - i),
+                s.words + (at + i) / 8, lane);
     total += static_cast<double>(fold16(lane));
   }
-  for (std::size_t i = 0; i < m; i += 32) store(s.words() + (at + i) / 8, sign_word(a + i, std::min<std::size_t>(32, m - i)));
+  auto const* const a = s.rest ? s.rest + at : s.g + at;
   auto const scale = sign_scale(total, a, m);
-  store(s.codes + 4 * b, scale);
-  if (s.rest)
-    for (std::size_t i = 0; i < m; ++i) s.rest[at + i] = a[i] - std::copysign(scale, a[i]);
+  store(s.scales + 4 * b, scale);
+  if (s.rest) sign_rest(a, scale, m, s.rest + at);
   return std::isfinite(scale);
 }
 
 /// x = decoded, or x += decoded * factor.
 struct sign_decoding {
-  std::byte const* codes;
+  std::byte const* scales;
+  std::byte const* words;
   blocks in;
   float factor;
   bool add;
   float* x;
-  bool streaming = false;  ///< write x around the caches
-
-  [[nodiscard]] std::byte const* words() const noexcept { return codes + 4 * in.count(); }
+  bool streaming;  ///< write x around the caches
 };
 
-/// Elements [at, at + m), all of one block.
+/// Elements [at, at + m), all of one block; at is a multiple of 8.
 inline void sign_decode_values(sign_decoding const& s, float scale, std::size_t at, std::size_t m) noexcept {
-  auto const positive = s.factor * scale;
-  for (auto i = at; i < at + m; ++i) {
-    auto const negative = (static_cast<unsigned>(s.words()[i / 8]) >> (i % 8) & 1u) != 0;
-    auto const value = negative ? -positive : positive;
-    s.x[i] = s.add ? s.x[i] + value : value;
+  auto const positive = std::bit_cast<std::uint32_t>(s.factor * scale);
+  for (std::size_t i = 0; i < m; i += 8) {
+    auto const signs = static_cast<std::uint32_t>(s.words[(at + i) / 8]);
+    float* const x = s.x + at + i;
+    float v[8];
+    for (int l = 0; l < 8; ++l) v[l] = std::bit_cast<float>(positive ^ (signs >> l << 31));
+    auto const k = std::min<std::size_t>(8, m - i);
+    if (s.add)
+      for (std::size_t l = 0; l < k; ++l) x[l] += v[l];
+    else
+      std::memcpy(x, v, k * sizeof(float));
   }
 }
 inline void sign_decode_block(sign_decoding const& s, std::size_t b) noexcept {
-  sign_decode_values(s, load_float(s.codes + 4 * b), b * s.in.block, s.in.size(b));
+  sign_decode_values(s, load_float(s.scales + 4 * b), b * s.in.block, s.in.size(b));
 }
 
 }  // namespace gradpress::kernel::detail

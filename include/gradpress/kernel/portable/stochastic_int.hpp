@@ -19,77 +19,106 @@ struct int_encoding {
   int bits;
   bool stochastic;
   std::uint64_t key;
+  std::byte* scales;
   std::byte* codes;
-  bool streaming = false;  ///< write rest around the caches
+  bool streaming;  ///< write rest around the caches
 
-  [[nodiscard]] std::byte* code(std::size_t i) const noexcept {
-    return codes + 4 * in.count() + i * static_cast<std::size_t>(bits) / 8;
-  }
+  /// Where the code of element i starts, a multiple of 8 / bits.
+  [[nodiscard]] std::byte* code(std::size_t i) const noexcept { return codes + i * static_cast<std::size_t>(bits) / 8; }
 };
 
-/// Writes k <= 16 codes; all bits of the last byte.
-inline void pack_codes(int const* q, std::size_t k, int bits, std::byte* out) noexcept {
-  auto const a_byte = static_cast<std::size_t>(8 / bits);
-  for (std::size_t i = 0; i < k; i += a_byte) {
-    unsigned byte = 0;
-    for (std::size_t j = 0; j < std::min(a_byte, k - i); ++j)
-      byte |= (static_cast<unsigned>(q[i + j]) & ((1u << bits) - 1)) << (j * static_cast<unsigned>(bits));
-    out[i / a_byte] = static_cast<std::byte>(byte);
-  }
+/// 16 codes into their bits: 16, 8 or 4 bytes.
+inline void pack16(std::int32_t const* q, int bits, std::uint8_t* out) noexcept {
+  if (bits == 8)
+    for (int j = 0; j < 16; ++j) out[j] = static_cast<std::uint8_t>(q[j]);
+  else if (bits == 4)
+    for (int j = 0; j < 8; ++j) out[j] = static_cast<std::uint8_t>((q[2 * j] & 15) | (q[2 * j + 1] & 15) << 4);
+  else
+    for (int j = 0; j < 4; ++j)
+      out[j] = static_cast<std::uint8_t>((q[4 * j] & 3) | (q[4 * j + 1] & 3) << 2 | (q[4 * j + 2] & 3) << 4 |
+                                         (q[4 * j + 3] & 3) << 6);
+}
+inline void unpack16(std::uint8_t const* in, int bits, std::int32_t* q) noexcept {
+  if (bits == 8)
+    for (int j = 0; j < 16; ++j) q[j] = static_cast<std::int8_t>(in[j]);
+  else if (bits == 4)
+    for (int j = 0; j < 16; ++j) q[j] = static_cast<std::int8_t>(in[j / 2] >> (j % 2 * 4) << 4) >> 4;
+  else
+    for (int j = 0; j < 16; ++j) q[j] = static_cast<std::int8_t>(in[j / 4] >> (j % 4 * 2) << 6) >> 6;
 }
 
 /// Codes of elements [at, at + m), which are a[0..m) and lie in one block; at is a multiple of 16.
-inline void int_encode_values(int_encoding const& s, int_step const& step, float const* a, std::size_t at, std::size_t m) noexcept {
+inline void int_encode_values(int_encoding const& s, int_step const& step, float const* a, std::size_t at,
+                              std::size_t m) noexcept {
   for (std::size_t i = 0; i < m; i += 16) {
     auto const k = std::min<std::size_t>(16, m - i);
-    auto const random = s.stochastic ? philox(s.key, (at + i) / 16) : philox_block{};
-    int q[16];
-    for (std::size_t l = 0; l < k; ++l)
-      q[l] = int_code(a[i + l], step, s.stochastic, random.word[l / 4] >> (8 * (l % 4)) & 0xffu);
-    if (s.rest)
-      for (std::size_t l = 0; l < k; ++l) s.rest[at + i + l] = a[i + l] - static_cast<float>(q[l]) * step.scale;
-    pack_codes(q, k, s.bits, s.code(at + i));
+    float v[16] = {};
+    std::memcpy(v, a + i, k * sizeof(float));
+    std::int32_t q[16];
+    for (int l = 0; l < 16; ++l) q[l] = int_code(v[l], step, false, 0);
+    if (s.stochastic) {  // the second half of int_code
+      auto const random = philox(s.key, (at + i) / 16);
+      std::uint8_t byte[16];
+      std::memcpy(byte, random.word, sizeof byte);
+      for (int l = 0; l < 16; ++l) q[l] = (q[l] + byte[l]) >> 8;
+    }
+    if (s.rest) {
+      for (int l = 0; l < 16; ++l) v[l] -= static_cast<float>(q[l]) * step.scale;
+      std::memcpy(s.rest + at + i, v, k * sizeof(float));
+    }
+    std::fill(q + k, q + 16, 0);
+    std::uint8_t out[16];
+    pack16(q, s.bits, out);
+    std::memcpy(s.code(at + i), out, (k * static_cast<std::size_t>(s.bits) + 7) / 8);
   }
 }
 
 inline bool int_encode_block(int_encoding const& s, std::size_t b) noexcept {
   auto const at = b * s.in.block, m = s.in.size(b);
   auto const* const a = s.rest ? add_into(s.g + at, s.e ? s.e + at : nullptr, s.rest + at, m) : s.g + at;
-  std::uint32_t top = 0;
-  for (std::size_t i = 0; i < m; ++i) top = std::max(top, std::bit_cast<std::uint32_t>(a[i]) & 0x7fffffffu);
+  auto const top = top_magnitude(a, m);
   auto const step = make_int_step(top, s.bits, s.stochastic);
-  store(s.codes + 4 * b, step.scale);
+  store(s.scales + 4 * b, step.scale);
   int_encode_values(s, step, a, at, m);
   return top < 0x7f800000u;
 }
 
 /// x = decoded, or x += decoded * factor.
 struct int_decoding {
+  std::byte const* scales;
   std::byte const* codes;
   blocks in;
   int bits;
   float factor;
   bool add;
   float* x;
-  bool streaming = false;  ///< write x around the caches
+  bool streaming;  ///< write x around the caches
 
   [[nodiscard]] std::byte const* code(std::size_t i) const noexcept {
-    return codes + 4 * in.count() + i * static_cast<std::size_t>(bits) / 8;
+    return codes + i * static_cast<std::size_t>(bits) / 8;
   }
 };
 
+/// Elements [at, at + m), all of one block; at is a multiple of 8.
 inline void int_decode_values(int_decoding const& s, float scale, std::size_t at, std::size_t m) noexcept {
-  auto const a_byte = static_cast<std::size_t>(8 / s.bits);
-  for (std::size_t i = 0; i < m; ++i) {
-    auto const byte = static_cast<unsigned>(s.code(at + i - i % a_byte)[0]) >> (i % a_byte * static_cast<unsigned>(s.bits));
-    auto const q = static_cast<std::int8_t>(byte << (8 - s.bits)) >> (8 - s.bits);
-    auto const value = static_cast<float>(q) * scale;
-    s.x[at + i] = s.add ? s.x[at + i] + value : value;
+  for (std::size_t i = 0; i < m; i += 16) {
+    auto const k = std::min<std::size_t>(16, m - i);
+    std::uint8_t in[16] = {};
+    std::memcpy(in, s.code(at + i), (k * static_cast<std::size_t>(s.bits) + 7) / 8);
+    std::int32_t q[16];
+    unpack16(in, s.bits, q);
+    float v[16], before[16] = {};
+    for (int l = 0; l < 16; ++l) v[l] = static_cast<float>(q[l]) * scale;
+    if (s.add) {
+      std::memcpy(before, s.x + at + i, k * sizeof(float));
+      for (int l = 0; l < 16; ++l) v[l] += before[l];
+    }
+    std::memcpy(s.x + at + i, v, k * sizeof(float));
   }
 }
 
 inline void int_decode_block(int_decoding const& s, std::size_t b) noexcept {
-  int_decode_values(s, s.factor * load_float(s.codes + 4 * b), b * s.in.block, s.in.size(b));
+  int_decode_values(s, s.factor * load_float(s.scales + 4 * b), b * s.in.block, s.in.size(b));
 }
 
 }  // namespace gradpress::kernel::detail

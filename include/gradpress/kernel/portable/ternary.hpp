@@ -19,7 +19,8 @@ namespace detail {
 
 /// Elements [from, to); from is a multiple of 4.
 template <ternary_code T>
-inline void ternary_encode_values(float const* x, std::size_t from, std::size_t to, float scale, std::uint64_t key, T* codes) noexcept {
+inline void ternary_encode_values(float const* x, std::size_t from, std::size_t to, float scale, std::uint64_t key,
+                                  T* codes) noexcept {
   for (auto i = from; i < to; i += 4) {
     auto const random = philox(key, i / 4);
     for (std::size_t l = 0; l < std::min<std::size_t>(4, to - i); ++l) {

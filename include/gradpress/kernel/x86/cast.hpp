@@ -32,6 +32,8 @@ GRADPRESS_AVX512_PIECE __m512 widen16_avx512(__m256i h) {
 /// 16 elements: their codes; keeps the rest and the largest magnitude.
 template <class T>
 GRADPRESS_AVX512_PIECE __m256i cast16_avx512(cast_encoding<T> const& s, std::size_t i, __m512i& top) {
+  read_ahead(s.g + i);
+  if (s.e) read_ahead(s.e + i);
   auto v = _mm512_loadu_ps(s.g + i);
   if (s.e) v = _mm512_add_ps(v, _mm512_loadu_ps(s.e + i));
   top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)));
@@ -94,6 +96,10 @@ GRADPRESS_AVX2 inline std::uint32_t cast_encode_avx2(cast_encoding<T> const& s, 
   auto top = _mm256_setzero_si256();
   auto i = from;
   for (; i + 8 <= to; i += 8) {
+    if (i % 16 == 0) {
+      read_ahead(s.g + i);
+      if (s.e) read_ahead(s.e + i);
+    }
     auto v = _mm256_loadu_ps(s.g + i);
     if (s.e) v = _mm256_add_ps(v, _mm256_loadu_ps(s.e + i));
     top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff)));

@@ -24,6 +24,8 @@ GRADPRESS_AVX512 inline std::uint32_t dense_range_avx512(dense_pass const& s, st
   auto top = _mm512_setzero_si512();
   auto i = from;
   for (; i + 16 <= to; i += 16) {
+    read_ahead(s.a + i);
+    if (s.b) read_ahead(s.b + i);
     auto const v = dense16_avx512<Op>(_mm512_loadu_ps(s.a + i), s.b ? _mm512_loadu_ps(s.b + i) : scalar);
     top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)));
     if constexpr (Op != dense_op::read) {
@@ -50,6 +52,10 @@ GRADPRESS_AVX2 inline std::uint32_t dense_range_avx2(dense_pass const& s, std::s
   auto top = _mm256_setzero_si256();
   auto i = from;
   for (; i + 8 <= to; i += 8) {
+    if (i % 16 == 0) {
+      read_ahead(s.a + i);
+      if (s.b) read_ahead(s.b + i);
+    }
     auto const v = dense8_avx2<Op>(_mm256_loadu_ps(s.a + i), s.b ? _mm256_loadu_ps(s.b + i) : scalar);
     top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff)));
     if constexpr (Op != dense_op::read) {

@@ -4,8 +4,8 @@
 /// \file
 /// The integer block codec with AVX-512 and AVX2, bit for bit what portable/stochastic_int.hpp gives.
 ///
-/// Only blocks of ordinary size take the vector path: there no clamp is needed, and the conversion instruction rounds as
-/// `int_code` does. Tails of less than 64 elements and the other blocks go the portable way.
+/// Only blocks of ordinary size take the vector path: there no clamp is needed, and the conversion instruction rounds
+/// as `int_code` does. Tails of less than 64 elements and the other blocks go the portable way.
 
 #include <gradpress/kernel/portable/stochastic_int.hpp>
 #include <gradpress/kernel/x86/philox.hpp>
@@ -14,18 +14,27 @@
 
 namespace gradpress::kernel::detail {
 
-/// The largest magnitude of g + e, as bits; if a is not null the sums go there.
-GRADPRESS_AVX512 inline std::uint32_t int_top_avx512(float const* g, float const* e, float* a, std::size_t m) {
-  auto const magnitude_bits = _mm512_set1_epi32(0x7fffffff);
-  auto top = _mm512_setzero_si512();
-  for (std::size_t i = 0; i < m; i += 16) {
-    auto const take = static_cast<__mmask16>(m - i >= 16 ? 0xffffu : (1u << (m - i)) - 1);
-    auto v = _mm512_maskz_loadu_ps(take, g + i);
-    if (e) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(take, e + i));
-    if (a) _mm512_mask_storeu_ps(a + i, take, v);
-    top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v), magnitude_bits));
+/// Magnitudes of 16 elements.
+GRADPRESS_AVX512_PIECE __m512i int_magnitudes_avx512(float const* g, float const* e, float* a) {
+  read_ahead(g);
+  auto v = _mm512_loadu_ps(g);
+  if (e) {
+    read_ahead(e);
+    v = _mm512_add_ps(v, _mm512_loadu_ps(e));
   }
-  return _mm512_reduce_max_epu32(top);
+  if (a) _mm512_storeu_ps(a, v);
+  return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
+}
+/// The largest magnitude of g + e, as bits; if a is not null the sums go there. Without a there is no e either.
+GRADPRESS_AVX512 inline std::uint32_t int_top_avx512(float const* g, float const* e, float* a, std::size_t m) {
+  auto top = _mm512_setzero_si512();
+  std::size_t i = 0;
+  if (!a)
+    for (; i + 16 <= m; i += 16) top = _mm512_max_epu32(top, int_magnitudes_avx512(g + i, nullptr, nullptr));
+  else if (e)
+    for (; i + 16 <= m; i += 16) top = _mm512_max_epu32(top, int_magnitudes_avx512(g + i, e + i, a + i));
+  auto const left = a ? add_into(g + i, e ? e + i : e, a + i, m - i) : g + i;
+  return std::max(_mm512_reduce_max_epu32(top), top_magnitude(left, m - i));
 }
 
 /// Codes of 16 elements, as 32-bit integers.
@@ -36,8 +45,8 @@ GRADPRESS_AVX512_PIECE __m512i int_codes_avx512(__m512 v, __m512 inverse, std::u
   return _mm512_srai_epi32(_mm512_add_epi32(q, r), 8);
 }
 /// The same, as bytes; writes what is left of the values.
-GRADPRESS_AVX512_PIECE __m128i int_quantize_avx512(float const* a, __m512 inverse, __m512 scale, std::uint8_t const* random, float* rest,
-                                                   bool streaming) {
+GRADPRESS_AVX512_PIECE __m128i int_quantize_avx512(float const* a, __m512 inverse, __m512 scale,
+                                                   std::uint8_t const* random, float* rest, bool streaming) {
   auto const v = _mm512_loadu_ps(a);
   auto const q = int_codes_avx512(v, inverse, random);
   if (rest) {
@@ -64,8 +73,8 @@ GRADPRESS_AVX512_PIECE void int_pack_avx512(__m512i q, int bits, std::byte* out)
   }
 }
 
-GRADPRESS_AVX512 inline void int_values_avx512(int_encoding const& s, philox_rounds const& k, int_step const& step, float const* a,
-                                               std::size_t at, std::size_t m, bool streaming) {
+GRADPRESS_AVX512 inline void int_values_avx512(int_encoding const& s, philox_rounds const& k, int_step const& step,
+                                               float const* a, std::size_t at, std::size_t m, bool streaming) {
   alignas(64) std::uint8_t random[256];
   auto const inverse = _mm512_set1_ps(step.inverse), scale = _mm512_set1_ps(step.scale);
   std::size_t i = 0;
@@ -74,9 +83,12 @@ GRADPRESS_AVX512 inline void int_values_avx512(int_encoding const& s, philox_rou
     auto const* const r = s.stochastic ? random + i % 256 : nullptr;
     float* const rest = s.rest ? s.rest + at + i : nullptr;
     auto q = _mm512_castsi128_si512(int_quantize_avx512(a + i, inverse, scale, r, rest, streaming));
-    q = _mm512_inserti32x4(q, int_quantize_avx512(a + i + 16, inverse, scale, r ? r + 16 : r, rest ? rest + 16 : rest, streaming), 1);
-    q = _mm512_inserti32x4(q, int_quantize_avx512(a + i + 32, inverse, scale, r ? r + 32 : r, rest ? rest + 32 : rest, streaming), 2);
-    q = _mm512_inserti32x4(q, int_quantize_avx512(a + i + 48, inverse, scale, r ? r + 48 : r, rest ? rest + 48 : rest, streaming), 3);
+    q = _mm512_inserti32x4(
+        q, int_quantize_avx512(a + i + 16, inverse, scale, r ? r + 16 : r, rest ? rest + 16 : rest, streaming), 1);
+    q = _mm512_inserti32x4(
+        q, int_quantize_avx512(a + i + 32, inverse, scale, r ? r + 32 : r, rest ? rest + 32 : rest, streaming), 2);
+    q = _mm512_inserti32x4(
+        q, int_quantize_avx512(a + i + 48, inverse, scale, r ? r + 48 : r, rest ? rest + 48 : rest, streaming), 3);
     int_pack_avx512(q, s.bits, s.code(at + i));
   }
   if (i < m) int_encode_values(s, step, a + i, at + i, m - i);
@@ -88,7 +100,7 @@ GRADPRESS_AVX512 inline bool int_encode_block_avx512(int_encoding const& s, phil
   float* const sum = !s.rest ? nullptr : m <= block_room ? room : s.rest + at;
   auto const top = int_top_avx512(s.g + at, s.e ? s.e + at : s.e, sum, m);
   auto const step = make_int_step(top, s.bits, s.stochastic);
-  store(s.codes + 4 * b, step.scale);
+  store(s.scales + 4 * b, step.scale);
   float const* const a = sum ? sum : s.g + at;
   if (step.plain)
     int_values_avx512(s, k, step, a, at, m, s.streaming && sum == room);
@@ -104,7 +116,8 @@ GRADPRESS_AVX512_PIECE __m512 int_value16_avx512(std::byte const* code, int bits
     q = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<__m128i const*>(code)));
   } else if (bits == 4) {
     auto const words = _mm512_castsi128_si512(_mm_loadl_epi64(reinterpret_cast<__m128i const*>(code)));
-    auto const word = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), words);
+    auto const word =
+        _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), words);
     auto const shift = _mm512_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0, 28, 24, 20, 16, 12, 8, 4, 0);
     q = _mm512_srai_epi32(_mm512_sllv_epi32(word, shift), 28);
   } else {
@@ -118,7 +131,7 @@ GRADPRESS_AVX512_PIECE __m512 int_value16_avx512(std::byte const* code, int bits
 
 GRADPRESS_AVX512 inline void int_decode_block_avx512(int_decoding const& s, std::size_t b) {
   auto const at = b * s.in.block, m = s.in.size(b);
-  auto const factor = s.factor * load_float(s.codes + 4 * b);
+  auto const factor = s.factor * load_float(s.scales + 4 * b);
   auto const scale = _mm512_set1_ps(factor);
   std::size_t i = 0;
   for (; i + 16 <= m; i += 16) {
@@ -138,6 +151,10 @@ GRADPRESS_AVX2 inline std::uint32_t int_top_avx2(float const* g, float const* e,
   auto top = _mm256_setzero_si256();
   std::size_t i = 0;
   for (; i + 8 <= m; i += 8) {
+    if (i % 16 == 0) {
+      read_ahead(g + i);
+      if (e) read_ahead(e + i);
+    }
     auto v = _mm256_loadu_ps(g + i);
     if (e) v = _mm256_add_ps(v, _mm256_loadu_ps(e + i));
     if (a) _mm256_storeu_ps(a + i, v);
@@ -145,18 +162,13 @@ GRADPRESS_AVX2 inline std::uint32_t int_top_avx2(float const* g, float const* e,
   }
   alignas(32) std::uint32_t lane[8];
   _mm256_store_si256(reinterpret_cast<__m256i*>(lane), top);
-  auto result = *std::max_element(lane, lane + 8);
-  for (; i < m; ++i) {
-    auto const v = e ? g[i] + e[i] : g[i];
-    if (a) a[i] = v;
-    result = std::max(result, std::bit_cast<std::uint32_t>(v) & 0x7fffffffu);
-  }
-  return result;
+  auto const left = a ? add_into(g + i, e ? e + i : e, a + i, m - i) : g + i;
+  return std::max(*std::max_element(lane, lane + 8), top_magnitude(left, m - i));
 }
 
 /// Codes of 8 elements, as 32-bit integers; writes what is left of the values.
-GRADPRESS_AVX2_PIECE __m256i int_quantize_avx2(float const* a, __m256 inverse, __m256 scale, std::uint8_t const* random, float* rest,
-                                               bool streaming) {
+GRADPRESS_AVX2_PIECE __m256i int_quantize_avx2(float const* a, __m256 inverse, __m256 scale, std::uint8_t const* random,
+                                               float* rest, bool streaming) {
   auto const v = _mm256_loadu_ps(a);
   auto q = _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse));
   if (random) {
@@ -184,15 +196,16 @@ GRADPRESS_AVX2_PIECE void int_pack_avx2(__m256i q, int bits, std::byte* out) {
   } else {
     auto const pairs = _mm256_maddubs_epi16(_mm256_and_si256(q, _mm256_set1_epi8(3)), _mm256_set1_epi16(0x0401));
     auto const fours = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x00100001));
-    auto const bytes = _mm256_shuffle_epi8(fours, _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //
-                                                                   0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+    auto const bytes =
+        _mm256_shuffle_epi8(fours, _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                                    0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(out),
                      _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
   }
 }
 
-GRADPRESS_AVX2 inline void int_values_avx2(int_encoding const& s, philox_rounds const& k, int_step const& step, float const* a,
-                                           std::size_t at, std::size_t m, bool streaming) {
+GRADPRESS_AVX2 inline void int_values_avx2(int_encoding const& s, philox_rounds const& k, int_step const& step,
+                                           float const* a, std::size_t at, std::size_t m, bool streaming) {
   alignas(64) std::uint8_t random[256];
   auto const inverse = _mm256_set1_ps(step.inverse), scale = _mm256_set1_ps(step.scale);
   auto const order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -217,7 +230,7 @@ GRADPRESS_AVX2 inline bool int_encode_block_avx2(int_encoding const& s, philox_r
   float* const sum = !s.rest ? nullptr : m <= block_room ? room : s.rest + at;
   auto const top = int_top_avx2(s.g + at, s.e ? s.e + at : s.e, sum, m);
   auto const step = make_int_step(top, s.bits, s.stochastic);
-  store(s.codes + 4 * b, step.scale);
+  store(s.scales + 4 * b, step.scale);
   float const* const a = sum ? sum : s.g + at;
   if (step.plain)
     int_values_avx2(s, k, step, a, at, m, s.streaming && sum == room);
@@ -247,7 +260,7 @@ GRADPRESS_AVX2_PIECE __m256 int_value8_avx2(std::byte const* code, int bits, __m
 
 GRADPRESS_AVX2 inline void int_decode_block_avx2(int_decoding const& s, std::size_t b) {
   auto const at = b * s.in.block, m = s.in.size(b);
-  auto const factor = s.factor * load_float(s.codes + 4 * b);
+  auto const factor = s.factor * load_float(s.scales + 4 * b);
   auto const scale = _mm256_set1_ps(factor);
   std::size_t i = 0;
   for (; i + 8 <= m; i += 8) {

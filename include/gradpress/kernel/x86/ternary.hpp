@@ -12,8 +12,8 @@
 namespace gradpress::kernel::detail {
 
 template <ternary_code T>
-GRADPRESS_AVX512 inline void ternary_encode_avx512(float const* x, std::size_t from, std::size_t to, float scale, std::uint64_t key,
-                                                   T* codes) {
+GRADPRESS_AVX512 inline void ternary_encode_avx512(float const* x, std::size_t from, std::size_t to, float scale,
+                                                   std::uint64_t key, T* codes) {
   philox_rounds const k(key);
   alignas(64) std::uint32_t random[64];
   auto const divisor = _mm512_set1_ps(scale), two24 = _mm512_set1_ps(0x1p24f);
@@ -37,7 +37,8 @@ GRADPRESS_AVX512 inline void ternary_encode_avx512(float const* x, std::size_t f
 }
 
 template <ternary_code T>
-GRADPRESS_AVX512 inline void ternary_decode_avx512(T const* codes, std::size_t from, std::size_t to, float scale, float* x) {
+GRADPRESS_AVX512 inline void ternary_decode_avx512(T const* codes, std::size_t from, std::size_t to, float scale,
+                                                   float* x) {
   auto const factor = _mm512_set1_ps(scale);
   auto i = from;
   for (; i + 16 <= to; i += 16) {
@@ -52,8 +53,8 @@ GRADPRESS_AVX512 inline void ternary_decode_avx512(T const* codes, std::size_t f
 }
 
 template <ternary_code T>
-GRADPRESS_AVX2 inline void ternary_encode_avx2(float const* x, std::size_t from, std::size_t to, float scale, std::uint64_t key,
-                                               T* codes) {
+GRADPRESS_AVX2 inline void ternary_encode_avx2(float const* x, std::size_t from, std::size_t to, float scale,
+                                               std::uint64_t key, T* codes) {
   philox_rounds const k(key);
   alignas(64) std::uint32_t random[64];
   auto const divisor = _mm256_set1_ps(scale), two24 = _mm256_set1_ps(0x1p24f);
@@ -79,7 +80,8 @@ GRADPRESS_AVX2 inline void ternary_encode_avx2(float const* x, std::size_t from,
 }
 
 template <ternary_code T>
-GRADPRESS_AVX2 inline void ternary_decode_avx2(T const* codes, std::size_t from, std::size_t to, float scale, float* x) {
+GRADPRESS_AVX2 inline void ternary_decode_avx2(T const* codes, std::size_t from, std::size_t to, float scale,
+                                               float* x) {
   auto const factor = _mm256_set1_ps(scale);
   auto i = from;
   for (; i + 8 <= to; i += 8) {
