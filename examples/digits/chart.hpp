@@ -39,6 +39,14 @@ class chart {
     box area;
     bool far;                                           // needs a line to its point
     double from_x = 0, from_y = 0, to_x = 0, to_y = 0;  // that line
+    [[nodiscard]] std::pair<double, double> along(double t) const {
+      return {from_x + t * (to_x - from_x), from_y + t * (to_y - from_y)};
+    }
+  };
+  /// What it costs a label to cover a pixel of this, and its line to run through it.
+  struct obstacle {
+    box area;
+    double cover, cross;
   };
 
   static constexpr double width = 900, height = 560, left = 88, right = 30, top = 72, bottom = 66;
@@ -75,7 +83,10 @@ class chart {
     draw_axes(out);
     for (auto const& p : points_) draw_point(out, p);
     auto const labels = place_labels();
-    for (std::size_t i = 0; i < points_.size(); ++i) draw_label(out, points_[i].label, labels[i]);
+    for (auto const& l : labels)
+      if (l.far) stroke(out, l.from_x, l.from_y, l.to_x, l.to_y, "leader");
+    for (std::size_t i = 0; i < points_.size(); ++i)
+      text(out, labels[i].x, labels[i].baseline, "start", points_[i].label, "label");
     out << "</svg>\n";
     return out.str();
   }
@@ -84,6 +95,7 @@ class chart {
   // The chart brings its own paper, so that it is readable on any page; viewers that prefer dark get dark paper.
   static constexpr char const* style = R"(<style>
 text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
+.label { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round; }
 .title { font-size: 17px; font-weight: 600; }
 .quiet { fill: #59636e; }
 .paper { fill: #ffffff; }
@@ -99,6 +111,7 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
   text { fill: #e6edf3; }
   .quiet { fill: #9198a1; }
   .paper { fill: #0d1117; }
+  .label { stroke: #0d1117; }
   .grid { stroke: #262c34; }
   .frame { stroke: #656c76; }
   .bar { stroke: #58a6ff; }
@@ -119,9 +132,9 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
       lowest = std::min(lowest, p.accuracy - p.spread);
       highest = std::max(highest, p.accuracy + p.spread);
     }
-    x_low_ -= 0.2;
+    x_low_ -= 0.5;  // room for labels to the left of the smallest
     x_high_ += 0.12;
-    auto const span = std::max(highest - lowest, 0.5);
+    auto const span = std::max(highest - lowest, 2.);
     y_step_ = 20;
     for (double const step : {10., 5., 2., 1., 0.5, 0.2, 0.1})
       if (span / step <= 8) y_step_ = step;
@@ -172,35 +185,33 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
         << " %</title></circle>\n";
   }
 
-  static void draw_label(std::ostream& out, std::string const& words, placed const& l) {
-    if (l.far) stroke(out, l.from_x, l.from_y, l.to_x, l.to_y, "leader");
-    text(out, l.x, l.baseline, "start", words, "label");
-  }
-
   /// Places one label after the other, crowded points first, each where it covers least and lies near its point.
   [[nodiscard]] std::vector<placed> place_labels() const {
-    std::vector<box> taken;
+    std::vector<obstacle> obstacles;
     for (auto const& p : points_) {
       auto const x = x_of(std::log10(p.bytes)), y = y_of(p.accuracy);
-      taken.push_back({x - radius - 2, y - radius - 2, x + radius + 2, y + radius + 2});
-      if (p.spread > 0) taken.push_back({x - 2.5, y_of(p.accuracy + p.spread), x + 2.5, y_of(p.accuracy - p.spread)});
-      if (p.reference) taken.push_back({left, y - 1, width - right, y + 1});
+      obstacles.push_back({{x - radius - 2, y - radius - 2, x + radius + 2, y + radius + 2}, 10, 80});
+      obstacles.push_back({{x - 2, y_of(p.accuracy + p.spread), x + 2, y_of(p.accuracy - p.spread)}, 0.3, 3});
+      if (p.reference) obstacles.push_back({{left, y - 1, width - right, y + 1}, 0.1, 0});
     }
     std::vector<placed> labels(points_.size());
     for (auto const i : crowded_first()) {
-      auto const& p = points_[i];
       auto best = 1e9;
       for (double const distance : {10., 22., 36., 52., 70.})
         for (auto const& [dx, dy] : directions) {
-          auto const candidate = place(p, dx, dy, distance);
-          auto cost = distance + (dy == 0 ? 0 : 2);
-          for (auto const& t : taken) cost += 10 * candidate.area.overlap(t) + 8 * crossings(candidate, t);
+          auto const candidate = place(points_[i], dx, dy, distance);
           auto const& a = candidate.area;
-          if (a.left < left + 2 || a.right > width - 4 || a.top < top + 2 || a.bottom > height - bottom - 2)
-            cost += 1e6;
+          if (a.left < left + 2 || a.right > width - 2 || a.top < top + 2 || a.bottom > height - bottom - 2) continue;
+          auto cost = distance + (dy == 0 ? 0 : 2);
+          for (auto const& o : obstacles) cost += o.cover * a.overlap(o.area) + o.cross * crossings(candidate, o.area);
           if (cost < best) best = cost, labels[i] = candidate;
         }
-      taken.push_back(labels[i].area);
+      auto const& l = labels[i];
+      obstacles.push_back({l.area, 10, 30});
+      for (int k = 0; l.far && k <= 20; ++k) {
+        auto const [x, y] = l.along(k / 20.);
+        obstacles.push_back({{x - 3, y - 3, x + 3, y + 3}, 3, 3});
+      }
     }
     return labels;
   }
@@ -221,12 +232,13 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
     return l;
   }
 
-  /// How much of the line to a far label runs through a box; the reference line across the chart does no harm.
-  static double crossings(placed const& l, box const& t) {
+  /// How much of the line to a far label runs through a box.
+  static double crossings(placed const& l, box const& b) {
     int hits = 0;
-    for (int i = 1; l.far && i <= 20; ++i)
-      hits += t.right - t.left < 300 &&
-              t.contains(l.from_x + (l.to_x - l.from_x) * i / 20, l.from_y + (l.to_y - l.from_y) * i / 20);
+    for (int k = 1; l.far && k <= 20; ++k) {
+      auto const [x, y] = l.along(k / 20.);
+      hits += b.contains(x, y);
+    }
     return hits;
   }
 

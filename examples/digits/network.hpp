@@ -125,7 +125,7 @@ class network {
 
 /// SGD with momentum on averaged gradients: v = momentum v + g, w = w - rate v.
 struct momentum_sgd {
-  float rate = 0.1f, momentum = 0.5f;
+  float rate = 0.2f, momentum = 0.5f;
 
   void step(tensor& t) const {
     for (std::size_t i = 0; i < t.value.size(); ++i) {

@@ -17,7 +17,7 @@ namespace digits {
 
 struct options {
   int epochs = 30, seeds = 3, ranks = 4;
-  double rate = 0.1, momentum = 0.5;
+  double rate = 0.2, momentum = 0.5;
   std::vector<std::string> methods;  ///< empty: all
   std::string data = (std::filesystem::path(__FILE__).parent_path() / "data" / "digits.csv").string();
   std::string chart = "digits.svg";
@@ -39,7 +39,7 @@ and shows what each way sends and how well the network reads digits afterwards.
   --epochs N      passes over the training data (30)
   --seeds N       runs of each method, from seeds 1..N; the table shows mean and spread (3)
   --ranks N       workers, as threads of this process, 1 to 64 (4)
-  --rate X        learning rate of all methods (0.1)
+  --rate X        learning rate of all methods (0.2)
   --momentum X    momentum of all methods, below 1 (0.5)
   --methods A,B   only these, in this order; see below
   --chart FILE    where the chart goes (digits.svg)

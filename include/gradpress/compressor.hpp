@@ -23,6 +23,7 @@
 #include <gradpress/quantize/none.hpp>
 #include <gradpress/select/all.hpp>
 
+#include <cmath>
 #include <utility>
 
 namespace gradpress {
@@ -124,7 +125,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     if constexpr (agreeing<Q>)
       if (proposes(ctx.phase)) return propose(ctx, out);
     auto const size = write(ctx, g, out);
-    if (ctx.phase == phases() - 1) contribute(ctx, part(out, 0, size));
+    if (last_phase(ctx)) contribute(ctx, part(out, 0, size));
     return size;
   }
 
@@ -149,7 +150,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     auto const n = count_of(ctx.phase);
     if (proposes(ctx.phase)) {
       auto const proposals = as<float const>(arrived.messages[0]);
-      return require(kernel::all_finite(ctx.exec, proposals.data(), proposals.extent(0), finite_room(ctx, proposals.extent(0))), "the agreed scale is not finite");
+      for (std::size_t i = 0; i < proposals.extent(0); ++i) require(std::isfinite(proposals(i) * static_cast<float>(ctx.world)), "the agreed scale, or the sum that it allows, is not finite");
+      return;
     }
     for (int p = 0; p < static_cast<int>(arrived.messages.size()); ++p) {
       auto const m = arrived.messages[static_cast<std::size_t>(p)];
@@ -263,7 +265,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       std::memset(out.data() + size, 0, out.extent(0) - size);
       require(kernel::all_finite(ctx.exec, mean.data(), length, finite_room(ctx, length)), "the sum over the ranks overflowed");
       use.quantizer.encode(again, in<Exec>(mean), part(out, 0, size));
-      if constexpr (has_memory) {  // the owner remembers what the second encoding lost, for all ranks together
+      if (has_memory && last_phase(ctx)) {  // the owner remembers what the second encoding lost, for all ranks together
         accumulate(ctx, part(out, 0, size), -1.f, mean);
         kernel::scale_copy(ctx.exec, mean.data(), length, static_cast<float>(ctx.world), mean.data());
         kernel::accumulate(ctx.exec, mean.data(), !direct, (direct ? rest.data() : own.data()) + from, length);
@@ -273,6 +275,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
 
  private:
   static buffer<Exec> room(std::size_t n) { return buffer<Exec>(Kokkos::view_alloc("gradpress::tensor", Kokkos::WithoutInitializing), n); }
+  /// Only coefficients of the last round carry the update; what an earlier round loses changes the basis and no mass.
+  static bool last_phase(context const& ctx) { return ctx.phase == Pr::rounds * steps - 1; }
   static bool proposes(int phase) { return phase % steps != steps - 1; }
   std::size_t count_of(int phase) const { return use.projector.coefficients(dims, phase / steps); }
   std::size_t most_coefficients() const {
@@ -436,7 +440,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   }
 
   void return_to_memory(context const& ctx, index_t const* at, float const* dropped, std::size_t m) {
-    if constexpr (has_memory) {
+    if (has_memory && last_phase(ctx)) {
       if constexpr (direct)
         kernel::add_at(rest.data(), at, dropped, m);
       else

@@ -69,6 +69,17 @@ TEST_CASE("communicate::derived: narrow sums round once, where adding in 16 bits
   });
 }
 
+TEST_CASE("communicate::derived: narrow sums are float sums, not double sums") {
+  run_ranks(3, [](thread_communicator& c) {
+    test::gather_only bare{c};
+    collective::room_t room;
+    float const terms[] = {0x1p24f, 1.f, -0x1p24f};  // 2^24 + 1 is 2^24 in float
+    std::vector<bfloat16> x(300, to_bfloat16(terms[c.rank()]));
+    collective::all_reduce_sum(bare, std::span(x), room);
+    for (auto const v : x) test::demand(to_float(v) == 0.f, "float accumulates");
+  });
+}
+
 TEST_CASE("communicate::derived costs what its page says") {
   for (int P : {1, 2, 5})
     run_ranks(P, [P](thread_communicator& c) {

@@ -57,6 +57,19 @@ TEST_CASE("communicate::faulty throws at its k-th call on the chosen rank, and r
     }
 }
 
+TEST_CASE("communicate::faulty releases the others before it throws") {
+  struct listening {
+    std::string heard;
+    int rank() { return 0; }
+    int size() { return 1; }
+    void all_gather(std::span<std::byte const>, std::span<std::byte>) {}
+    void abandon(std::string_view why) noexcept { heard = why; }
+  };
+  faulty hurt{listening{}, faults{.throws_at = 0}};
+  CHECK_THROWS_AS(hurt.all_gather({}, {}), communicator_error);
+  CHECK(hurt.inner().heard == "fault planted in call 0 (all_gather)");
+}
+
 TEST_CASE("communicate::faulty throws also where nobody can be released") {
   struct alone {
     int rank() { return 0; }

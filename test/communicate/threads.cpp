@@ -166,6 +166,15 @@ TEST_CASE("communicate::threads: a group that broke stays broken, and says why e
   }
 }
 
+TEST_CASE("communicate::threads: nobody goes on in a broken group, even where all are there") {
+  thread_group group(1);
+  thread_communicator c(group, 0);
+  std::vector<std::byte> in(1), out(1);
+  CHECK_NOTHROW(c.all_gather(out, in));
+  c.abandon("enough");
+  CHECK_THROWS_WITH_AS(c.all_gather(out, in), "rank 0 gave up: enough", communicator_error);
+}
+
 TEST_CASE("communicate::threads refuses groups and ranks that cannot be") {
   CHECK_THROWS_AS(thread_group(0), configuration_error);
   CHECK_THROWS_AS(thread_group(-3), configuration_error);

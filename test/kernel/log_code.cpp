@@ -106,6 +106,20 @@ TEST_CASE("kernel/log_code: monotone, and values of the grid are kept") {
       }
 }
 
+TEST_CASE("kernel/log_code: borders belong to the upper magnitude") {
+  for (int const width : {4, 8})
+    for (float const top : {1.f, 1e-30f}) {
+      kernel::detail::log_grid const grid(width, 10.f, top);
+      std::vector<float> x{top};
+      for (int m = 1; m <= grid.last(); ++m) {
+        x.push_back(grid.from(m));
+        x.push_back(std::nextafter(grid.from(m), 0.f));
+      }
+      auto const codes = encode(x.data(), x.size(), width, 10.f);
+      for (std::size_t i = 1; i < x.size(); ++i) CHECK(code(codes, i, width) == (i + 1) / 2 - (i % 2 == 0 ? 1 : 0));
+    }
+}
+
 TEST_CASE("kernel/log_code: accumulate, zeros, nothing, not finite") {
   for (auto const n : sizes{1, 33, 1001})
     for (int const width : {4, 6, 8}) {

@@ -75,3 +75,19 @@ TEST_CASE("kernel/ternary: zero never, the scale always, scale 0 nothing; sums d
     CHECK(std::all_of(codes.begin(), codes.end(), [](std::int16_t c) { return c == 0; }));
   });
 }
+
+TEST_CASE("kernel/ternary: a chance equal to the random number is no hit, the next float is") {
+  std::size_t const n = 1000;
+  std::vector<float> equal(n), above(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    equal[i] = static_cast<float>(philox(some_key, i / 4).word[i % 4] >> 8) * 0x1p-24f;
+    above[i] = std::nextafter(equal[i], 2.f);
+  }
+  for_each_isa([&] {
+    std::vector<std::int8_t> codes(n);
+    kernel::ternary_encode(host{}, equal.data(), n, 1.f, some_key, codes.data());
+    CHECK(codes == std::vector<std::int8_t>(n, 0));
+    kernel::ternary_encode(host{}, above.data(), n, 1.f, some_key, codes.data());
+    CHECK(codes == std::vector<std::int8_t>(n, 1));
+  });
+}

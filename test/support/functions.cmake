@@ -50,7 +50,8 @@ function(gradpress_add_compile_fail_tests source)
 
   # What the control is compiled with. All includes as system ones: only the refusal is of interest here.
   set(flags "${CMAKE_CURRENT_BINARY_DIR}/${stem}.flags")
-  set(includes "$<TARGET_PROPERTY:${control},INCLUDE_DIRECTORIES>")
+  # What the compiler searches by itself must keep its place: /usr/include named here would come before the compiler's.
+  set(includes "$<FILTER:$<REMOVE_DUPLICATES:$<TARGET_PROPERTY:${control},INCLUDE_DIRECTORIES>>,EXCLUDE,^/usr/include$>")
   set(options "$<TARGET_PROPERTY:${control},COMPILE_OPTIONS>")
   file(GENERATE OUTPUT "${flags}.$<COMPILE_LANGUAGE>" CONTENT
     "$<JOIN:${options},\n>\n-isystem \"$<JOIN:${includes},\"\n-isystem \">\"\n")

@@ -69,16 +69,15 @@ def configure():
 
 
 def targets_of(tests):
-    """How many tests match the regular expression `tests`, and the programs that they run."""
+    """How many tests match the regular expression `tests`, and the targets to build for them."""
     shown = run("ctest", "--test-dir", str(build), "-R", tests, "--show-only=json-v1")
     names = [test["name"] for test in json.loads(shown.stdout)["tests"]]
-    targets = set()
+    known = set(re.findall(r"^([^\s:]+): phony$", run("ninja", "-C", str(build), "-t", "targets", "all").stdout, re.MULTILINE))
+    wanted = set()
     for name in names:
-        if name.startswith("example."):
-            targets.add(name.removeprefix("example."))
-        elif not name.startswith("compile_fail."):
-            targets.add("test." + re.sub(r"\.[0-9]+$", "", name))  # without the number of ranks
-    return len(names), sorted(targets)
+        program = re.sub(r"\.[0-9]+$", "", name)  # without the number of ranks
+        wanted |= {f"test.{program}", program.removeprefix("example.")}
+    return len(names), sorted(wanted & known)
 
 
 def red(tests):

@@ -4,7 +4,7 @@
 /// \file
 /// A rank's state as bytes, keyed by tensor name and field name, so that neither order nor grouping matters.
 ///
-///     "GPRC" u16 version u16 0 | u32 rank u32 world u64 step u64 seed u64 fields |
+///     "GPRC" u32 version | u32 rank u32 world u64 step u64 seed u64 fields |
 ///     field: u32 length, tensor name | u32 length, method | u32 length, field name | u64 count, floats |
 ///     u64 checksum of everything before
 ///

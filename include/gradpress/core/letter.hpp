@@ -63,9 +63,10 @@ class letter {
   std::uint64_t messages = 0;  ///< collectives called
   std::string complaint;       ///< what was wrong with something that arrived; the step ends with it on all ranks
 
-  /// Sums and maxima travel bare; everything else behind a header.
+  /// Sums and maxima of fixed size travel bare, since a header would be summed; everything else behind a header.
   [[nodiscard]] std::size_t header_bytes() const noexcept {
-    return kind.combines == combination::sum || kind.combines == combination::max ? 0 : sizeof(letter_header);
+    bool const adds_up = kind.combines == combination::sum || kind.combines == combination::max;
+    return adds_up && kind.fixed_size ? 0 : sizeof(letter_header);
   }
   /// A letter of variable size starts with a u32 size for each of its sections.
   [[nodiscard]] std::size_t table_bytes() const noexcept { return kind.fixed_size ? 0 : 4 * sections_expected_; }

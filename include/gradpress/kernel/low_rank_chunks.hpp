@@ -50,7 +50,7 @@ struct row_ranges {
   std::size_t rows;
 
   [[nodiscard]] constexpr std::size_t grain() const noexcept {
-    return std::max(least, ((rows + 63) / 64 + open_rows_transposed - 1) / open_rows_transposed * open_rows_transposed);
+    return std::max(least, ((rows + 63) / 64 + open_rows - 1) / open_rows * open_rows);
   }
   [[nodiscard]] constexpr std::size_t count() const noexcept { return std::max<std::size_t>(1, (rows + grain() - 1) / grain()); }
 };
@@ -61,7 +61,7 @@ struct row_ranges {
 }
 /// Do rows that are only written go around the caches? Only where all of them consist of whole lines.
 [[nodiscard]] inline bool streams_rows(float const* out, std::size_t rows, std::size_t cols) noexcept {
-  return cols % lanes == 0 && streams(out, rows * cols);
+  return cols % vector_lanes == 0 && streams(out, rows * cols);
 }
 inline float* aligned(std::byte* work) noexcept {
   return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(work) + 63) / 64 * 64);
@@ -104,40 +104,40 @@ struct multiply_task {
 /// The last columns of a panel: whole lanes, filled up with zeros.
 inline bool dot_tail(low_rank_functions const& f, open_panel const& in, float const* q, std::size_t q_stride,
                      std::size_t width, float* sum) noexcept {
-  float room[open_rows * lanes];
+  float room[open_rows * vector_lanes];
   bool finite = true;
   for (std::size_t row = 0; row < in.rows && in.a; ++row) {
     auto const line = in.from(row, 0);
     finite &= sum_portable(line.m, line.e, width, line.a);
   }
   copy_tails(in.a ? in.a : in.m, in.stride, in.rows, width, room);
-  f.dot({room, nullptr, nullptr, lanes, in.rows, false}, q, q_stride, 1, sum);
+  f.dot({room, nullptr, nullptr, vector_lanes, in.rows, false}, q, q_stride, 1, sum);
   return finite;
 }
 
 /// One panel of at most open_rows rows, all columns of Q.
 inline bool dot_panel(multiply_task const& t, open_panel in, std::size_t c, std::size_t width, float* sum) noexcept {
-  auto const whole = width / lanes * lanes;
+  auto const whole = width / vector_lanes * vector_lanes;
   bool finite = true;
   for (std::size_t j = 0; j < t.q.r; j += 8) {
     auto const group = group_width(t.q.r, j);
     auto const f = low_rank_for(t.how, group);
-    finite &= f.dot(in, t.q.at(j, c), t.q.stride(), whole / lanes, sum);
+    finite &= f.dot(in, t.q.at(j, c), t.q.stride(), whole / vector_lanes, sum);
     if (width != whole) finite &= dot_tail(f, in.from(0, whole), t.q.at(j, c + whole), t.q.stride(), width - whole, sum);
-    sum += in.rows * group * lanes;
+    sum += in.rows * group * vector_lanes;
     if (in.a) in = {in.a, nullptr, nullptr, in.stride, in.rows, false};  // the next vectors read the sums
   }
   return finite;
 }
 
 inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t end) noexcept {
-  alignas(64) float sum[open_rows * 32 * lanes];
+  alignas(64) float sum[open_rows * 32 * vector_lanes];
   auto const cols = t.q.cols, r = t.q.r;
   bool finite = true;
   for (auto i = from; i < end; i += open_rows) {
     open_panel const in = open_panel{t.m, t.e, t.a, cols, t.rows, t.stream}.from(i, 0);
     auto const count = std::min(open_rows, end - i);
-    std::memset(sum, 0, count * padded_rank(r) * lanes * sizeof(float));
+    std::memset(sum, 0, count * padded_rank(r) * vector_lanes * sizeof(float));
     for (std::size_t c = 0; c < cols; c += panel_cols) {
       auto panel = in.from(0, c);
       panel.rows = count;
@@ -146,7 +146,7 @@ inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t 
     float const* lane = sum;
     for (std::size_t j = 0; j < r; j += 8)
       for (std::size_t row = 0; row < count; ++row)
-        for (std::size_t k = 0; k < group_width(r, j); ++k, lane += lanes)
+        for (std::size_t k = 0; k < group_width(r, j); ++k, lane += vector_lanes)
           if (j + k < r) t.P[(i + row) * r + j + k] = sum_of_lanes(lane);
   }
   end_streaming(t.stream);
@@ -175,15 +175,15 @@ struct transposed_task {
 };
 
 inline void transposed_segment(transposed_task const& t, std::size_t range, std::size_t segment) noexcept {
-  float p[open_rows_transposed * 8], tails[open_rows_transposed * vector_lanes];
+  float p[open_rows * 8], tails[open_rows * vector_lanes];
   auto const from = range * t.ranges().grain(), end = std::min(t.rows, from + t.ranges().grain());
   auto const first = t.segment_begin(segment), last = t.segment_begin(segment + 1);
   auto const to = t.partial_of(range);
   for (std::size_t j = 0; j < padded_rank(t.r); ++j) std::fill(to.at(j, first), to.at(j, (last + vector_lanes - 1) / vector_lanes * vector_lanes), 0.f);
-  // One group of vectors can stream through the segment; more of them take turns at panels.
-  auto const panel = t.r <= 8 ? last - first : panel_cols;
-  for (auto i = from; i < end; i += open_rows_transposed) {
-    auto const count = std::min(open_rows_transposed, end - i);
+  // Up to four vectors stream through the segment; more of them take turns at panels.
+  auto const panel = t.r <= 4 ? last - first : panel_cols;
+  for (auto i = from; i < end; i += open_rows) {
+    auto const count = std::min(open_rows, end - i);
     for (auto c = first; c < last; c += panel) {
       auto const width = std::min(panel, last - c), whole = width / vector_lanes * vector_lanes;
       float const* const m = t.M + i * t.cols + c;

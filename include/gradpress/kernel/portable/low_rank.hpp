@@ -19,11 +19,11 @@
 
 namespace gradpress::kernel::detail {
 
-/// Columns of a panel, a multiple of the 16 lanes of a sum.
-inline constexpr std::size_t panel_cols = 128;
+/// Partial sums of a sum.
 inline constexpr std::size_t vector_lanes = 16;
-/// Rows that are open at the same time; M^T P, which keeps no sums of rows, can have more.
-inline constexpr std::size_t open_rows = 4, open_rows_transposed = 8;
+/// Columns of a panel, a multiple of the lanes, and rows that are open at the same time: six rows times four vectors
+/// are what 32 registers can hold.
+inline constexpr std::size_t panel_cols = 256, open_rows = 6;
 
 /// Rows of the large matrix, `stride` apart: m, or m + e, which is also written to `a`.
 struct open_panel {
@@ -86,16 +86,16 @@ GRADPRESS_UNFUSED inline bool dot_portable(open_panel const& in, float const* q,
                                            float* sum) {
   GRADPRESS_UNFUSED_BODY
   bool finite = true;
-  for (std::size_t row = 0; row < in.rows; ++row, sum += R * lanes) {
+  for (std::size_t row = 0; row < in.rows; ++row, sum += R * vector_lanes) {
     auto const line = in.from(row, 0);
-    if (line.a) finite &= sum_portable(line.m, line.e, blocks * lanes, line.a);
+    if (line.a) finite &= sum_portable(line.m, line.e, blocks * vector_lanes, line.a);
     float const* const m = line.a ? line.a : line.m;
     for (std::size_t j = 0; j < R; ++j) {
-      float lane[lanes];
-      std::memcpy(lane, sum + j * lanes, sizeof lane);
-      for (std::size_t b = 0; b < blocks * lanes; b += lanes)
-        for (std::size_t l = 0; l < lanes; ++l) lane[l] += m[b + l] * q[j * q_stride + b + l];
-      std::memcpy(sum + j * lanes, lane, sizeof lane);
+      float lane[vector_lanes];
+      std::memcpy(lane, sum + j * vector_lanes, sizeof lane);
+      for (std::size_t b = 0; b < blocks * vector_lanes; b += vector_lanes)
+        for (std::size_t l = 0; l < vector_lanes; ++l) lane[l] += m[b + l] * q[j * q_stride + b + l];
+      std::memcpy(sum + j * vector_lanes, lane, sizeof lane);
     }
   }
   return finite;

@@ -28,10 +28,13 @@ GRADPRESS_AVX2_PIECE __m256 product_avx2(__m256 a, __m256 b) {
   asm("" : "+x"(x));
   return x;
 }
-/// One panel ahead.
-GRADPRESS_AVX2_PIECE void prefetch_panel(float const* p) {
-  _mm_prefetch(reinterpret_cast<char const*>(p + panel_cols), _MM_HINT_T0);
+/// Eight cache lines ahead in its row.
+GRADPRESS_AVX2_PIECE void prefetch_ahead(float const* p) {
+  _mm_prefetch(reinterpret_cast<char const*>(p + 128), _MM_HINT_T0);
 }
+/// How many rows go with R vectors into 32 registers.
+template <std::size_t R>
+inline constexpr std::size_t rows_at_once = R == 8 ? 3 : open_rows;
 
 /// W rows and R vectors: W * R sums in registers.
 template <std::size_t R, std::size_t W, bool Sum>
@@ -41,18 +44,18 @@ GRADPRESS_AVX512 inline bool dot_rows_avx512(open_panel const& in, float const* 
   auto top = _mm512_setzero_si512();
   GRADPRESS_UNROLL
   for (std::size_t w = 0; w < W; ++w) GRADPRESS_UNROLL
-    for (std::size_t j = 0; j < R; ++j) lane[w][j] = _mm512_loadu_ps(sum + (w * R + j) * lanes);
-  for (std::size_t b = 0; b < blocks * lanes; b += lanes) {
+    for (std::size_t j = 0; j < R; ++j) lane[w][j] = _mm512_loadu_ps(sum + (w * R + j) * vector_lanes);
+  for (std::size_t b = 0; b < blocks * vector_lanes; b += vector_lanes) {
     __m512 v[R];
     GRADPRESS_UNROLL
     for (std::size_t j = 0; j < R; ++j) v[j] = _mm512_loadu_ps(q + j * q_stride + b);
     GRADPRESS_UNROLL
     for (std::size_t w = 0; w < W; ++w) {
       auto const at = w * in.stride + b;
-      prefetch_panel(in.m + at);
+      prefetch_ahead(in.m + at);
       auto x = _mm512_loadu_ps(in.m + at);
       if constexpr (Sum) {
-        prefetch_panel(in.e + at);
+        prefetch_ahead(in.e + at);
         x = _mm512_add_ps(x, _mm512_loadu_ps(in.e + at));
         if (in.stream) _mm512_stream_ps(in.a + at, x);
         else _mm512_storeu_ps(in.a + at, x);
@@ -64,19 +67,19 @@ GRADPRESS_AVX512 inline bool dot_rows_avx512(open_panel const& in, float const* 
   }
   GRADPRESS_UNROLL
   for (std::size_t w = 0; w < W; ++w) GRADPRESS_UNROLL
-    for (std::size_t j = 0; j < R; ++j) _mm512_storeu_ps(sum + (w * R + j) * lanes, lane[w][j]);
+    for (std::size_t j = 0; j < R; ++j) _mm512_storeu_ps(sum + (w * R + j) * vector_lanes, lane[w][j]);
   return !Sum || _mm512_reduce_max_epu32(top) < 0x7f800000u;
 }
 template <std::size_t R, bool Sum>
 GRADPRESS_AVX512 inline bool dot_all_avx512(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks,
                                             float* sum) {
-  constexpr auto W = std::min<std::size_t>(open_rows, 16 / R);
+  constexpr auto W = rows_at_once<R>;
   bool finite = true;
   std::size_t row = 0;
   for (; row + W <= in.rows; row += W)
-    finite &= dot_rows_avx512<R, W, Sum>(in.from(row, 0), q, q_stride, blocks, sum + row * R * lanes);
+    finite &= dot_rows_avx512<R, W, Sum>(in.from(row, 0), q, q_stride, blocks, sum + row * R * vector_lanes);
   for (; row < in.rows; ++row)
-    finite &= dot_rows_avx512<R, 1, Sum>(in.from(row, 0), q, q_stride, blocks, sum + row * R * lanes);
+    finite &= dot_rows_avx512<R, 1, Sum>(in.from(row, 0), q, q_stride, blocks, sum + row * R * vector_lanes);
   return finite;
 }
 template <std::size_t R>
@@ -87,28 +90,35 @@ GRADPRESS_AVX512 inline bool dot_avx512(open_panel const& in, float const* q, st
 template <std::size_t R, std::size_t W>
 GRADPRESS_AVX512 inline void transposed_rows_avx512(float const* m, std::size_t m_stride, float const* p, float* q,
                                                     std::size_t q_stride, std::size_t blocks) {
+  __m512 factor[W][R];
+  GRADPRESS_UNROLL
+  for (std::size_t w = 0; w < W; ++w) GRADPRESS_UNROLL
+    for (std::size_t j = 0; j < R; ++j) factor[w][j] = _mm512_set1_ps(p[w * R + j]);
   for (std::size_t b = 0; b < blocks * vector_lanes; b += vector_lanes) {
-    __m512 v[R];
-    GRADPRESS_UNROLL
-    for (std::size_t j = 0; j < R; ++j) v[j] = _mm512_loadu_ps(q + j * q_stride + b);
+    __m512 x[W];
     GRADPRESS_UNROLL
     for (std::size_t w = 0; w < W; ++w) {
-      auto const* const from = m + w * m_stride + b;
-      prefetch_panel(from);
-      auto const x = _mm512_loadu_ps(from);
-      GRADPRESS_UNROLL
-      for (std::size_t j = 0; j < R; ++j) v[j] = _mm512_add_ps(v[j], product_avx512(x, _mm512_set1_ps(p[w * R + j])));
+      prefetch_ahead(m + w * m_stride + b);
+      x[w] = _mm512_loadu_ps(m + w * m_stride + b);
     }
     GRADPRESS_UNROLL
-    for (std::size_t j = 0; j < R; ++j) _mm512_storeu_ps(q + j * q_stride + b, v[j]);
+    for (std::size_t j = 0; j < R; ++j) {
+      float* const to = q + j * q_stride + b;
+      auto v = _mm512_loadu_ps(to);
+      GRADPRESS_UNROLL
+      for (std::size_t w = 0; w < W; ++w) v = _mm512_add_ps(v, product_avx512(x[w], factor[w][j]));
+      _mm512_storeu_ps(to, v);
+    }
   }
 }
 template <std::size_t R>
 GRADPRESS_AVX512 inline void transposed_avx512(float const* m, std::size_t m_stride, std::size_t rows, float const* p,
                                                float* q, std::size_t q_stride, std::size_t blocks) {
-  if (rows == open_rows_transposed)
-    return transposed_rows_avx512<R, open_rows_transposed>(m, m_stride, p, q, q_stride, blocks);
-  for (std::size_t row = 0; row < rows; ++row)
+  constexpr auto W = rows_at_once<R>;
+  std::size_t row = 0;
+  for (; row + W <= rows; row += W)
+    transposed_rows_avx512<R, W>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
+  for (; row < rows; ++row)
     transposed_rows_avx512<R, 1>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
 }
 
@@ -119,7 +129,7 @@ GRADPRESS_AVX512 inline void outer_rows_avx512(float const* p, std::size_t p_str
   GRADPRESS_UNROLL
   for (std::size_t w = 0; w < W; ++w) GRADPRESS_UNROLL
     for (std::size_t j = 0; j < R; ++j) factor[w][j] = _mm512_set1_ps(p[w * p_stride + j]);
-  for (std::size_t c = 0; c + lanes <= n; c += lanes) {
+  for (std::size_t c = 0; c + vector_lanes <= n; c += vector_lanes) {
     __m512 v[R];
     GRADPRESS_UNROLL
     for (std::size_t j = 0; j < R; ++j) v[j] = _mm512_loadu_ps(q + j * q_stride + c);
@@ -133,7 +143,7 @@ GRADPRESS_AVX512 inline void outer_rows_avx512(float const* p, std::size_t p_str
       if (out.use == outer_use::stream) _mm512_stream_ps(to, o);
       else if (out.use == outer_use::store) _mm512_storeu_ps(to, o);
       else {
-        prefetch_panel(to);
+        prefetch_ahead(to);
         _mm512_storeu_ps(to, _mm512_sub_ps(_mm512_loadu_ps(to), o));
       }
     }
@@ -146,13 +156,13 @@ inline outer_panel outer_from(outer_panel const& out, std::size_t row) noexcept 
 template <std::size_t R>
 GRADPRESS_AVX512 inline void outer_avx512(float const* p, std::size_t p_stride, float const* q, std::size_t q_stride,
                                           std::size_t n, outer_panel const& out) {
-  constexpr auto W = std::min<std::size_t>(open_rows, 16 / R);
+  constexpr auto W = rows_at_once<R>;
   std::size_t row = 0;
   for (; row + W <= out.rows; row += W)
     outer_rows_avx512<R, W>(p + row * p_stride, p_stride, q, q_stride, n, outer_from(out, row));
   for (; row < out.rows; ++row)
     outer_rows_avx512<R, 1>(p + row * p_stride, p_stride, q, q_stride, n, outer_from(out, row));
-  outer_portable_from<R>(n / lanes * lanes, p, p_stride, q, q_stride, n, out);
+  outer_portable_from<R>(n / vector_lanes * vector_lanes, p, p_stride, q, q_stride, n, out);
 }
 
 /// One row and R <= 4 vectors: what fits into sixteen registers of half the lanes.
@@ -162,14 +172,14 @@ GRADPRESS_AVX2 inline bool dot_row_avx2(open_panel const& in, float const* q, st
   auto top = _mm256_setzero_si256();
   GRADPRESS_UNROLL
   for (std::size_t j = 0; j < R; ++j) {
-    low[j] = _mm256_loadu_ps(sum + j * lanes);
-    high[j] = _mm256_loadu_ps(sum + j * lanes + 8);
+    low[j] = _mm256_loadu_ps(sum + j * vector_lanes);
+    high[j] = _mm256_loadu_ps(sum + j * vector_lanes + 8);
   }
-  for (std::size_t b = 0; b < blocks * lanes; b += lanes) {
-    prefetch_panel(in.m + b);
+  for (std::size_t b = 0; b < blocks * vector_lanes; b += vector_lanes) {
+    prefetch_ahead(in.m + b);
     auto x = _mm256_loadu_ps(in.m + b), y = _mm256_loadu_ps(in.m + b + 8);
     if constexpr (Sum) {
-      prefetch_panel(in.e + b);
+      prefetch_ahead(in.e + b);
       x = _mm256_add_ps(x, _mm256_loadu_ps(in.e + b));
       y = _mm256_add_ps(y, _mm256_loadu_ps(in.e + b + 8));
       if (in.stream) {
@@ -190,7 +200,7 @@ GRADPRESS_AVX2 inline bool dot_row_avx2(open_panel const& in, float const* q, st
     }
   }
   GRADPRESS_UNROLL
-  for (std::size_t j = 0; j < R; ++j, sum += lanes) {
+  for (std::size_t j = 0; j < R; ++j, sum += vector_lanes) {
     _mm256_storeu_ps(sum, low[j]);
     _mm256_storeu_ps(sum + 8, high[j]);
   }
@@ -201,7 +211,7 @@ template <std::size_t R>
 GRADPRESS_AVX2 inline bool dot_avx2(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks, float* sum) {
   constexpr auto step = std::min<std::size_t>(R, 4);
   bool finite = true;
-  for (std::size_t row = 0; row < in.rows; ++row, sum += R * lanes) {
+  for (std::size_t row = 0; row < in.rows; ++row, sum += R * vector_lanes) {
     auto line = in.from(row, 0);
     line.stream = in.stream && R == step;
     if (in.a) {
@@ -210,7 +220,7 @@ GRADPRESS_AVX2 inline bool dot_avx2(open_panel const& in, float const* q, std::s
     } else {
       dot_row_avx2<step, false>(line, q, q_stride, blocks, sum);
     }
-    if constexpr (R != step) dot_row_avx2<step, false>(line, q + step * q_stride, q_stride, blocks, sum + step * lanes);
+    if constexpr (R != step) dot_row_avx2<step, false>(line, q + step * q_stride, q_stride, blocks, sum + step * vector_lanes);
   }
   return finite;
 }
@@ -225,7 +235,7 @@ GRADPRESS_AVX2 inline void transposed_rows_avx2(float const* m, std::size_t m_st
     GRADPRESS_UNROLL
     for (std::size_t w = 0; w < W; ++w) {
       auto const* const from = m + w * m_stride + c;
-      prefetch_panel(from);
+      prefetch_ahead(from);
       auto const x = _mm256_loadu_ps(from);
       GRADPRESS_UNROLL
       for (std::size_t j = 0; j < R; ++j) v[j] = _mm256_add_ps(v[j], product_avx2(x, _mm256_set1_ps(p[w * R + j])));
@@ -237,8 +247,8 @@ GRADPRESS_AVX2 inline void transposed_rows_avx2(float const* m, std::size_t m_st
 template <std::size_t R>
 GRADPRESS_AVX2 inline void transposed_avx2(float const* m, std::size_t m_stride, std::size_t rows, float const* p,
                                            float* q, std::size_t q_stride, std::size_t blocks) {
-  if (rows == open_rows_transposed)
-    return transposed_rows_avx2<R, open_rows_transposed>(m, m_stride, p, q, q_stride, blocks);
+  if (rows == open_rows)
+    return transposed_rows_avx2<R, open_rows>(m, m_stride, p, q, q_stride, blocks);
   for (std::size_t row = 0; row < rows; ++row)
     transposed_rows_avx2<R, 1>(m + row * m_stride, m_stride, p + row * R, q, q_stride, blocks);
 }
@@ -250,7 +260,7 @@ GRADPRESS_AVX2 inline void outer_avx2(float const* p, std::size_t p_stride, floa
     __m256 factor[R];
     GRADPRESS_UNROLL
     for (std::size_t j = 0; j < R; ++j) factor[j] = _mm256_set1_ps(p[row * p_stride + j]);
-    for (std::size_t c = 0; c + 8 <= n / lanes * lanes; c += 8) {
+    for (std::size_t c = 0; c + 8 <= n / vector_lanes * vector_lanes; c += 8) {
       float* const to = out.to + row * out.stride + c;
       auto o = product_avx2(factor[0], _mm256_loadu_ps(q + c));
       if (out.before) o = _mm256_add_ps(_mm256_loadu_ps(out.before + row * panel_cols + c), o);
@@ -259,12 +269,12 @@ GRADPRESS_AVX2 inline void outer_avx2(float const* p, std::size_t p_stride, floa
       if (out.use == outer_use::stream) _mm256_stream_ps(to, o);
       else if (out.use == outer_use::store) _mm256_storeu_ps(to, o);
       else {
-        prefetch_panel(to);
+        prefetch_ahead(to);
         _mm256_storeu_ps(to, _mm256_sub_ps(_mm256_loadu_ps(to), o));
       }
     }
   }
-  outer_portable_from<R>(n / lanes * lanes, p, p_stride, q, q_stride, n, out);
+  outer_portable_from<R>(n / vector_lanes * vector_lanes, p, p_stride, q, q_stride, n, out);
 }
 
 template <std::size_t R>

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What every Selector must do, on any data. Call `check_selector` from the test of a selector.
+
+#include <gradpress/concepts/selector.hpp>
+
+#include "../support/guarded.hpp"
+#include "../support/lone_rank.hpp"
+
+#include <numeric>
+#include <string>
+
+namespace gradpress::test {
+
+struct selected {
+  std::vector<index_t> indices;
+  bool finite = true;
+};
+
+/// Runs s as the coder does, with room for max_kept(n) indices and a watched margin behind it.
+template <selector S>
+selected run_select(S const& s, floats const& x, step<host> const& ctx) {
+  constexpr index_t pattern = 0x5a5a5a5a;
+  constexpr std::size_t margin = 64;
+  auto const room = s.max_kept(x.size());
+  selection<host> kept;
+  kept.indices = buffer<host, index_t>("kept", room + margin);
+  std::fill_n(kept.indices.data(), room + margin, pattern);
+  selected result;
+  if constexpr (std::same_as<decltype(s.select(ctx, over(x), kept)), bool>)
+    result.finite = s.select(ctx, over(x), kept);
+  else
+    s.select(ctx, over(x), kept);
+  ctx.memory->release();
+  REQUIRE(kept.count <= room);
+  auto const* const end = kept.indices.data() + room + margin;
+  CHECK(std::all_of(kept.indices.data() + room, end, [](index_t i) { return i == pattern; }));
+  result.indices.assign(kept.indices.data(), kept.indices.data() + kept.count);
+  return result;
+}
+template <selector S>
+std::vector<index_t> run_select(S const& s, floats const& x) {
+  lone_rank r;
+  auto const result = run_select(s, x, r.ctx);
+  CHECK(result.finite);
+  return result.indices;
+}
+
+/// Laws on one vector of finite numbers.
+template <selector S>
+void check_selection(S const& s, floats const& x) {
+  auto const n = x.size();
+  CAPTURE(n);
+  lone_rank r(0, 4);
+  auto const first = run_select(s, x, r.ctx);
+  auto const& kept = first.indices;
+  CHECK(first.finite);
+  CHECK(s.max_kept(n) <= n);
+  CHECK(kept.size() <= s.max_kept(n));
+  if (S::fixed_size) CHECK(kept.size() == s.max_kept(n));
+  CHECK(std::all_of(kept.begin(), kept.end(), [&](index_t i) { return i < n; }));
+  CHECK(std::adjacent_find(kept.begin(), kept.end(), std::greater_equal<>{}) == kept.end());  // ascending, distinct
+  CHECK(run_select(s, x, r.ctx).indices == kept);
+  if (S::where == support::all) {
+    std::vector<index_t> every(n);
+    std::iota(every.begin(), every.end(), index_t{0});
+    CHECK(kept == every);
+  }
+  if (S::where == support::shared) {  // neither data nor rank may change it
+    floats const nothing(n, 0.f), nan(n, not_finite[0]);
+    CHECK(run_select(s, nothing, r.ctx).indices == kept);
+    CHECK(run_select(s, nan, r.ctx).indices == kept);
+    for (int rank : {1, 2, 3}) {
+      lone_rank other(rank, 4);
+      CHECK(run_select(s, heavy_tailed(n, 5), other.ctx).indices == kept);
+    }
+  }
+}
+
+/// The fused hook, where there is one, against its stages: the same bits.
+template <selector S>
+void check_select_sum(S const& s, std::size_t n) {
+  using v = view<host>;
+  if constexpr (requires(step<host> const& c, selection<host>& k) { s.select_sum(c, in<host>{}, in<host>{}, v{}, k, v{}); }) {
+    CAPTURE(n);
+    lone_rank r;
+    auto const g = heavy_tailed(n, 2), e = heavy_tailed(n, 3);
+    auto const sum = plus(g, e);
+    guarded<float> a(n), values(s.max_kept(n));
+    selection<host> kept;
+    kept.indices = buffer<host, index_t>("kept", s.max_kept(n));
+    CHECK(s.select_sum(r.ctx, over(g), over(e), v(a.get(), n), kept, v(values.get(), values.size())));
+    r.release();
+    CHECK(a.intact());
+    CHECK(values.intact());
+    CHECK(identical(a.values(), sum));
+    auto const expected = run_select(s, sum, r.ctx).indices;
+    CHECK(std::vector<index_t>(kept.indices.data(), kept.indices.data() + kept.count) == expected);
+    for (std::size_t i = 0; i < expected.size(); ++i) CHECK(bits_of(values[i]) == bits_of(sum[expected[i]]));
+  }
+}
+
+/// A selector that answers for finiteness must see what is not, wherever it stands and however few it keeps.
+template <selector S>
+void check_finiteness(S const& s) {
+  if constexpr (std::same_as<decltype(s.select(step<host>{}, in<host>{}, std::declval<selection<host>&>())), bool>) {
+    for (std::size_t n : {1u, 5u, 33u})
+      for (std::size_t at = 0; at < n; ++at)
+        for (float const bad : not_finite) {
+          auto x = heavy_tailed(n);
+          x[at] = bad;
+          lone_rank r;
+          CAPTURE(n);
+          CAPTURE(at);
+          CAPTURE(bad);
+          CHECK_FALSE(run_select(s, x, r.ctx).finite);
+        }
+  }
+}
+
+template <selector S>
+void check_selector(S const& s) {
+  INFO("selector ", std::string(S::name));
+  for (std::size_t const n : law_sizes) {
+    check_selection(s, heavy_tailed(n));
+    check_selection(s, floats(n, 0.f));
+    check_selection(s, floats(n, -2.5f));
+    check_select_sum(s, n);
+  }
+  check_finiteness(s);
+}
+
+}  // namespace gradpress::test
