@@ -9,6 +9,7 @@
 #include "../support/guarded.hpp"
 #include "../support/lone_rank.hpp"
 
+#include <functional>
 #include <numeric>
 #include <string>
 
@@ -35,8 +36,8 @@ selected run_select(S const& s, floats const& x, step<host> const& ctx) {
     s.select(ctx, over(x), kept);
   ctx.memory->release();
   REQUIRE(kept.count <= room);
-  auto const* const end = kept.indices.data() + room + margin;
-  CHECK(std::all_of(kept.indices.data() + room, end, [](index_t i) { return i == pattern; }));
+  index_t const* const end = kept.indices.data() + room;
+  CHECK(std::all_of(end, end + margin, [](index_t i) { return i == pattern; }));
   result.indices.assign(kept.indices.data(), kept.indices.data() + kept.count);
   return result;
 }
@@ -83,7 +84,9 @@ void check_selection(S const& s, floats const& x) {
 template <selector S>
 void check_select_sum(S const& s, std::size_t n) {
   using v = view<host>;
-  if constexpr (requires(step<host> const& c, selection<host>& k) { s.select_sum(c, in<host>{}, in<host>{}, v{}, k, v{}); }) {
+  if constexpr (requires(step<host> const& c, selection<host>& k) {
+                  s.select_sum(c, in<host>{}, in<host>{}, v{}, k, v{});
+                }) {
     CAPTURE(n);
     lone_rank r;
     auto const g = heavy_tailed(n, 2), e = heavy_tailed(n, 3);

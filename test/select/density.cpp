@@ -28,7 +28,8 @@ TEST_CASE("select::density keeps at least one entry of any, and never more than 
 TEST_CASE("select::density refuses what lies outside (0, 1], naming the policy and the number") {
   CHECK_NOTHROW(check_density("p", 1));
   CHECK_NOTHROW(check_density("p", 1e-12));
-  CHECK_THROWS_WITH_AS(check_density("top_k", 1.5), "top_k: density must lie in (0, 1], it is 1.500000", configuration_error);
+  CHECK_THROWS_WITH_AS(check_density("top_k", 1.5), "top_k: density must lie in (0, 1], it is 1.500000",
+                       configuration_error);
   CHECK_THROWS_AS(check_density("p", 0), configuration_error);
   CHECK_THROWS_AS(check_density("p", -0.1), configuration_error);
   CHECK_THROWS_AS(check_density("p", std::numeric_limits<double>::quiet_NaN()), configuration_error);

@@ -24,7 +24,8 @@ TEST_CASE("select::random_block obeys the laws of selectors") {
   for (double d : {0.01, 0.1, 0.5, 1.0}) check_selector(random_block{.density = d});
 }
 
-TEST_CASE("select::random_block keeps one run that starts anywhere and wraps around, so each entry has the same chance") {
+TEST_CASE(
+    "select::random_block keeps one run that starts anywhere and wraps around, so each entry has the same chance") {
   constexpr std::size_t n = 40, k = 10;
   constexpr int draws = 40000;
   std::vector<int> starts(n), hits(n);

@@ -26,7 +26,8 @@ TEST_CASE("select::random_k includes every entry equally often") {
     bool const first = kept[0] == 0;
     for (auto const i : kept) ++hits[i], pairs[i] += first ? 1 : 0;
   }
-  // Binomial: five standard deviations. Chi-square of n - 1 degrees, shrunk by 1 - k/n since draws are without replacement.
+  // Binomial: five standard deviations. Chi-square of n - 1 degrees, shrunk by 1 - k/n since draws are without
+  // replacement.
   double chi = 0;
   constexpr double p = 0.25, expected = draws * p, deviation = draws * p * (1 - p);
   for (auto const h : hits) {

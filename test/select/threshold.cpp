@@ -71,6 +71,7 @@ TEST_CASE("select::threshold with a memory sends an entry of constant gradient v
 TEST_CASE("select::threshold has a text form and refuses a tau that is negative or no number") {
   CHECK(describe(threshold{.tau = 0.5}) == "threshold(tau=0.5)");
   CHECK_NOTHROW(threshold{.tau = 0}.check());
-  CHECK_THROWS_WITH_AS(threshold{.tau = -1}.check(), "threshold: tau must be at least 0, it is -1.000000", configuration_error);
+  CHECK_THROWS_WITH_AS(threshold{.tau = -1}.check(), "threshold: tau must be at least 0, it is -1.000000",
+                       configuration_error);
   CHECK_THROWS_AS(threshold{.tau = std::nan("")}.check(), configuration_error);
 }

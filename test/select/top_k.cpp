@@ -54,7 +54,8 @@ TEST_CASE("select::top_k is the plain definition, on data that hides the thresho
       for (std::size_t i = 0; i < n; i += 3) x[i] = 0.25f;  // many ties about the k-th
       kept_t order(n);
       std::iota(order.begin(), order.end(), index_t{0});
-      std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) { return std::abs(x[a]) > std::abs(x[b]); });
+      std::stable_sort(order.begin(), order.end(),
+                       [&](index_t a, index_t b) { return std::abs(x[a]) > std::abs(x[b]); });
       order.resize(kept_of(d, n));
       std::sort(order.begin(), order.end());
       CHECK(run_select(top_k{d}, x) == order);
@@ -84,7 +85,8 @@ TEST_CASE("select::top_k refuses NaN and infinity in the fused pass too") {
       floats a(33), values(3);
       selection<host> kept;
       kept.indices = buffer<host, index_t>("kept", 3);
-      CHECK_FALSE(top_k{0.1}.select_sum(r.ctx, over(std::as_const(g)), over(std::as_const(e)), over(a), kept, over(values)));
+      CHECK_FALSE(
+          top_k{0.1}.select_sum(r.ctx, over(std::as_const(g)), over(std::as_const(e)), over(a), kept, over(values)));
     }
   SUBCASE("two finite numbers whose sum is not") {
     floats const huge(4, 3e38f);

@@ -1,19 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -D SOURCE=file.cpp -D CASE=NAME -P expect_sentence.cmake -- compiler args...
+# cmake -D SOURCE=file.cpp -D CASE=NAME -D COMPILER=c++ -D FLAGS=file -P expect_sentence.cmake
 # Succeeds where compiling SOURCE with CASE_NAME fails and the sentence beside CASE_NAME is among the first lines printed.
 
 set(most_lines 5)
 
-set(command "")
-set(after_dashes FALSE)
-math(EXPR last "${CMAKE_ARGC} - 1")
-foreach(i RANGE ${last})
-  if(after_dashes)
-    list(APPEND command "${CMAKE_ARGV${i}}")
-  elseif(CMAKE_ARGV${i} STREQUAL "--")
-    set(after_dashes TRUE)
-  endif()
-endforeach()
+file(READ "${FLAGS}" flags)
+string(REPLACE "SHELL:" "" flags "${flags}")  # a mark for CMake itself
+separate_arguments(flags UNIX_COMMAND "${flags}")
 
 file(READ "${SOURCE}" text)
 if(NOT text MATCHES "CASE_${CASE}[^A-Z0-9_\n][^\n]*// expect: ([^\n]+)")
@@ -22,7 +15,7 @@ endif()
 string(STRIP "${CMAKE_MATCH_1}" sentence)
 
 set(ENV{LC_ALL} C)
-execute_process(COMMAND ${command} -DCASE_${CASE} "${SOURCE}"
+execute_process(COMMAND "${COMPILER}" ${flags} -fsyntax-only -DCASE_${CASE} "${SOURCE}"
                 RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(status STREQUAL "0")
   message(FATAL_ERROR "CASE_${CASE} compiles; it should be refused with: ${sentence}")
@@ -33,9 +26,10 @@ if(position EQUAL -1)
   message("${output}")
   message(FATAL_ERROR "CASE_${CASE} is refused, but not with: ${sentence}")
 endif()
-# Where a file was included from is no part of the message; a reader skips it.
+# Where a file was included from, and the excerpts of the source that newer compilers show, are no part of the message.
 string(SUBSTRING "${output}" 0 ${position} before)
 string(REGEX REPLACE "(In file included|                ) from [^\n]*\n" "" before "${before}")
+string(REGEX REPLACE "\n +[0-9]* [|][^\n]*" "" before "${before}")
 string(REGEX MATCHALL "\n" newlines "${before}")
 list(LENGTH newlines lines_before)
 if(NOT lines_before LESS most_lines)

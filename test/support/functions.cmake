@@ -54,7 +54,7 @@ function(gradpress_add_compile_fail_tests source)
   set(includes "$<FILTER:$<REMOVE_DUPLICATES:$<TARGET_PROPERTY:${control},INCLUDE_DIRECTORIES>>,EXCLUDE,^/usr/include$>")
   set(options "$<TARGET_PROPERTY:${control},COMPILE_OPTIONS>")
   file(GENERATE OUTPUT "${flags}.$<COMPILE_LANGUAGE>" CONTENT
-    "$<JOIN:${options},\n>\n-isystem \"$<JOIN:${includes},\"\n-isystem \">\"\n")
+    "${CMAKE_CXX20_STANDARD_COMPILE_OPTION}\n$<JOIN:${options},\n>\n-isystem \"$<JOIN:${includes},\"\n-isystem \">\"\n")
 
   file(STRINGS "${source}" lines REGEX "CASE_[A-Z0-9_]+.*// expect: ")
   foreach(line IN LISTS lines)
@@ -64,8 +64,8 @@ function(gradpress_add_compile_fail_tests source)
     set(name ${stem}.${CMAKE_MATCH_1})
     add_test(NAME ${name}
       COMMAND "${CMAKE_COMMAND}" -D SOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${source} -D CASE=${CMAKE_MATCH_1}
-              -P "${CMAKE_CURRENT_SOURCE_DIR}/support/expect_sentence.cmake" --
-              "${CMAKE_CXX_COMPILER}" "${CMAKE_CXX20_STANDARD_COMPILE_OPTION}" "@${flags}.CXX" -fsyntax-only)
+              -D COMPILER=${CMAKE_CXX_COMPILER} -D FLAGS=${flags}.CXX
+              -P "${CMAKE_CURRENT_SOURCE_DIR}/support/expect_sentence.cmake")
     set_tests_properties(${name} PROPERTIES TIMEOUT ${gradpress_test_timeout} LABELS compile_fail)
   endforeach()
 endfunction()

@@ -46,8 +46,8 @@ class lone_rank {
   void release() { memory_.release(); }
 };
 
-inline view<host> over(floats& x) { return {x.data(), x.size()}; }
-inline in<host> over(floats const& x) { return {x.data(), x.size()}; }
+inline view<host> over(floats& x) { return view<host>(x.data(), x.size()); }
+inline in<host> over(floats const& x) { return in<host>(x.data(), x.size()); }
 inline floats copied(in<host> x) { return {x.data(), x.data() + x.extent(0)}; }
 inline std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 /// The same bits, so that zeros of different signs differ and a NaN equals itself.

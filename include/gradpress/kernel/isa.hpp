@@ -30,17 +30,23 @@
 // For the small pieces of a loop body: a call would cost more than they do.
 #define GRADPRESS_AVX2_PIECE GRADPRESS_AVX2 __attribute__((always_inline)) inline
 #define GRADPRESS_AVX512_PIECE GRADPRESS_AVX512 __attribute__((always_inline)) inline
+// Small arrays of registers stay registers only if the loops over them are unrolled, which GCC does not do at -O2.
+#if defined(__clang__)
+#define GRADPRESS_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define GRADPRESS_UNROLL _Pragma("GCC unroll 16")
+#endif
 #else
 #define GRADPRESS_X86 0
 #endif
 
-// For functions that must round every product before it is added, also where the compiler could fuse the two: the
-// attribute for GCC, the statement (first in the body) for Clang.
+// For loops that must round every product before it is added, also where the compiler could fuse the two: the attribute
+// for GCC, which moreover leaves most loops without vectors at -O2, and the statement (first in the body) for Clang.
 #if defined(__clang__)
 #define GRADPRESS_UNFUSED
 #define GRADPRESS_UNFUSED_BODY _Pragma("clang fp contract(off)")
 #elif defined(__GNUC__)
-#define GRADPRESS_UNFUSED __attribute__((optimize("fp-contract=off")))
+#define GRADPRESS_UNFUSED __attribute__((optimize("O3", "fp-contract=off")))
 #define GRADPRESS_UNFUSED_BODY
 #else
 #define GRADPRESS_UNFUSED

@@ -4,9 +4,9 @@
 /// \file
 /// Products of a large matrix M with thin ones: P = M Q, Q = M^T P, and M against P Q^T.
 ///
-/// M is rows x cols, P is rows x r, Q is cols x r, all row-major floats at any address; r is 1 ... 32, and 1, 2, 4, 8 are
-/// fastest. All functions work in `low_rank_workspace` bytes. How a sum is split depends on the shape alone: the result
-/// is the same for any number of threads and on every instruction set.
+/// M is rows x cols, P is rows x r, Q is cols x r, all row-major floats at any address; r is 1 ... 32, and 1, 2, 4, 8
+/// are fastest. All functions work in `low_rank_workspace` bytes. How a sum is split depends on the shape alone: the
+/// result is the same for any number of threads and on every instruction set.
 
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/low_rank_chunks.hpp>

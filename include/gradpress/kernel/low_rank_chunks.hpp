@@ -7,7 +7,8 @@
 
 #include <gradpress/kernel/blocks.hpp>
 #include <gradpress/kernel/portable/low_rank.hpp>
-#include <gradpress/kernel/x86/low_rank.hpp>
+#include <gradpress/kernel/x86/low_rank_avx2.hpp>
+#include <gradpress/kernel/x86/low_rank_avx512.hpp>
 
 namespace gradpress::kernel::detail {
 
@@ -22,17 +23,26 @@ inline low_rank_functions low_rank_for(isa how) noexcept {
   return low_rank_portable<R>;
 }
 inline low_rank_functions low_rank_for(isa how, std::size_t width) noexcept {
-  return width == 8 ? low_rank_for<8>(how) : width == 4 ? low_rank_for<4>(how) : width == 2 ? low_rank_for<2>(how) : low_rank_for<1>(how);
+  return width == 8   ? low_rank_for<8>(how)
+         : width == 4 ? low_rank_for<4>(how)
+         : width == 2 ? low_rank_for<2>(how)
+                      : low_rank_for<1>(how);
 }
 
 /// Vectors from j on that are treated at once, and how many there are with those of zeros that fill up the last group.
 [[nodiscard]] constexpr std::size_t group_width(std::size_t r, std::size_t j) noexcept {
   return r - j >= 5 ? 8 : r - j >= 3 ? 4 : r - j;
 }
-[[nodiscard]] constexpr std::size_t padded_rank(std::size_t r) noexcept { return r / 8 * 8 + (r % 8 ? group_width(r % 8, 0) : 0); }
+[[nodiscard]] constexpr std::size_t padded_rank(std::size_t r) noexcept {
+  return r / 8 * 8 + (r % 8 ? group_width(r % 8, 0) : 0);
+}
 /// Distance of vectors: whole lanes, and one more so that they do not share the sets of a cache.
-[[nodiscard]] constexpr std::size_t vector_stride(std::size_t cols) noexcept { return (cols + vector_lanes - 1) / vector_lanes * vector_lanes + vector_lanes; }
-[[nodiscard]] constexpr std::size_t vectors_size(std::size_t cols, std::size_t r) noexcept { return padded_rank(r) * vector_stride(cols); }
+[[nodiscard]] constexpr std::size_t vector_stride(std::size_t cols) noexcept {
+  return (cols + vector_lanes - 1) / vector_lanes * vector_lanes + vector_lanes;
+}
+[[nodiscard]] constexpr std::size_t vectors_size(std::size_t cols, std::size_t r) noexcept {
+  return padded_rank(r) * vector_stride(cols);
+}
 
 /// The columns of a cols x r matrix, each contiguous and filled up with zeros, as are the missing ones.
 template <class Float>
@@ -50,14 +60,20 @@ struct row_ranges {
   std::size_t rows;
 
   [[nodiscard]] constexpr std::size_t grain() const noexcept {
-    return std::max(least, ((rows + 63) / 64 + open_rows - 1) / open_rows * open_rows);
+    return std::max(least, ((rows + 63) / 64 + open_rows_transposed - 1) / open_rows_transposed * open_rows_transposed);
   }
-  [[nodiscard]] constexpr std::size_t count() const noexcept { return std::max<std::size_t>(1, (rows + grain() - 1) / grain()); }
+  [[nodiscard]] constexpr std::size_t count() const noexcept {
+    return std::max<std::size_t>(1, (rows + grain() - 1) / grain());
+  }
 };
 
 /// About 65536 elements, whole open rows.
 [[nodiscard]] constexpr std::size_t rows_of_chunk(std::size_t cols) noexcept {
   return std::max<std::size_t>(1, 65536 / std::max<std::size_t>(1, cols) / open_rows) * open_rows;
+}
+/// Columns of a panel: the paths with fewer registers take row after row, and longer turns cost them their streams.
+[[nodiscard]] constexpr std::size_t panel_for(isa how) noexcept {
+  return how == isa::avx512 ? panel_cols : panel_cols / 2;
 }
 /// Do rows that are only written go around the caches? Only where all of them consist of whole lines.
 [[nodiscard]] inline bool streams_rows(float const* out, std::size_t rows, std::size_t cols) noexcept {
@@ -79,7 +95,8 @@ inline void split_range(float const* Q, vectors<float> const& v, std::size_t fro
 }
 
 /// `count` rows of a rows x r matrix, columns j ... j + width - 1, zeros behind the last.
-inline void copy_rows(float const* P, std::size_t r, std::size_t count, std::size_t j, std::size_t width, float* to) noexcept {
+inline void copy_rows(float const* P, std::size_t r, std::size_t count, std::size_t j, std::size_t width,
+                      float* to) noexcept {
   for (std::size_t i = 0; i < count; ++i)
     for (std::size_t k = 0; k < width; ++k) *to++ = j + k < r ? P[i * r + j + k] : 0.f;
 }
@@ -123,7 +140,8 @@ inline bool dot_panel(multiply_task const& t, open_panel in, std::size_t c, std:
     auto const group = group_width(t.q.r, j);
     auto const f = low_rank_for(t.how, group);
     finite &= f.dot(in, t.q.at(j, c), t.q.stride(), whole / vector_lanes, sum);
-    if (width != whole) finite &= dot_tail(f, in.from(0, whole), t.q.at(j, c + whole), t.q.stride(), width - whole, sum);
+    if (width != whole)
+      finite &= dot_tail(f, in.from(0, whole), t.q.at(j, c + whole), t.q.stride(), width - whole, sum);
     sum += in.rows * group * vector_lanes;
     if (in.a) in = {in.a, nullptr, nullptr, in.stride, in.rows, false};  // the next vectors read the sums
   }
@@ -132,16 +150,16 @@ inline bool dot_panel(multiply_task const& t, open_panel in, std::size_t c, std:
 
 inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t end) noexcept {
   alignas(64) float sum[open_rows * 32 * vector_lanes];
-  auto const cols = t.q.cols, r = t.q.r;
+  auto const cols = t.q.cols, r = t.q.r, panel_width = panel_for(t.how);
   bool finite = true;
   for (auto i = from; i < end; i += open_rows) {
     open_panel const in = open_panel{t.m, t.e, t.a, cols, t.rows, t.stream}.from(i, 0);
     auto const count = std::min(open_rows, end - i);
     std::memset(sum, 0, count * padded_rank(r) * vector_lanes * sizeof(float));
-    for (std::size_t c = 0; c < cols; c += panel_cols) {
+    for (std::size_t c = 0; c < cols; c += panel_width) {
       auto panel = in.from(0, c);
       panel.rows = count;
-      finite &= dot_panel(t, panel, c, std::min(panel_cols, cols - c), sum);
+      finite &= dot_panel(t, panel, c, std::min(panel_width, cols - c), sum);
     }
     float const* lane = sum;
     for (std::size_t j = 0; j < r; j += 8)
@@ -164,7 +182,7 @@ struct transposed_task {
   isa how;
 
   [[nodiscard]] row_ranges ranges() const noexcept { return {rows}; }
-  [[nodiscard]] std::size_t segments() const noexcept { return (cols + 4095) / 4096; }
+  [[nodiscard]] std::size_t segments() const noexcept { return (cols + 8191) / 8192; }
   [[nodiscard]] std::size_t segment_begin(std::size_t s) const noexcept {
     auto const vectors_of_lanes = (cols + vector_lanes - 1) / vector_lanes;
     return std::min(cols, vectors_of_lanes * s / segments() * vector_lanes);
@@ -175,15 +193,16 @@ struct transposed_task {
 };
 
 inline void transposed_segment(transposed_task const& t, std::size_t range, std::size_t segment) noexcept {
-  float p[open_rows * 8], tails[open_rows * vector_lanes];
+  float p[open_rows_transposed * 8], tails[open_rows_transposed * vector_lanes];
   auto const from = range * t.ranges().grain(), end = std::min(t.rows, from + t.ranges().grain());
   auto const first = t.segment_begin(segment), last = t.segment_begin(segment + 1);
   auto const to = t.partial_of(range);
-  for (std::size_t j = 0; j < padded_rank(t.r); ++j) std::fill(to.at(j, first), to.at(j, (last + vector_lanes - 1) / vector_lanes * vector_lanes), 0.f);
-  // Up to four vectors stream through the segment; more of them take turns at panels.
-  auto const panel = t.r <= 4 ? last - first : panel_cols;
-  for (auto i = from; i < end; i += open_rows) {
-    auto const count = std::min(open_rows, end - i);
+  for (std::size_t j = 0; j < padded_rank(t.r); ++j)
+    std::fill(to.at(j, first), to.at(j, (last + vector_lanes - 1) / vector_lanes * vector_lanes), 0.f);
+  // Up to eight vectors stream through the segment; more of them take turns at panels.
+  auto const panel = t.r <= 8 ? last - first : panel_cols;
+  for (auto i = from; i < end; i += open_rows_transposed) {
+    auto const count = std::min(open_rows_transposed, end - i);
     for (auto c = first; c < last; c += panel) {
       auto const width = std::min(panel, last - c), whole = width / vector_lanes * vector_lanes;
       float const* const m = t.M + i * t.cols + c;
@@ -241,13 +260,13 @@ inline void outer_vectors(isa how, float const* p, vectors<float const> const& q
 
 inline void outer_rows(outer_task const& t, std::size_t from, std::size_t end) noexcept {
   float p[open_rows * 32];
-  auto const cols = t.mean.cols, r = t.mean.r;
+  auto const cols = t.mean.cols, r = t.mean.r, panel_width = panel_for(t.how);
   auto const use = t.stream ? outer_use::stream : outer_use::store;
   for (auto i = from; i < end; i += open_rows) {
     auto const count = std::min(open_rows, end - i);
     copy_rows(t.P + i * r, r, count, 0, padded_rank(r), p);
-    for (std::size_t c = 0; c < cols; c += panel_cols) {
-      auto const n = std::min(panel_cols, cols - c), at = i * cols + c;
+    for (std::size_t c = 0; c < cols; c += panel_width) {
+      auto const n = std::min(panel_width, cols - c), at = i * cols + c;
       if (t.out) outer_vectors(t.how, p, t.mean, c, n, {t.out + at, cols, count, use, nullptr});
       if (t.M) outer_vectors(t.how, p, t.own, c, n, {t.M + at, cols, count, outer_use::subtract, nullptr});
     }

@@ -11,7 +11,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace gradpress::kernel {
 
@@ -61,12 +60,11 @@ GRADPRESS_UNFUSED inline void apply_triangle(float* p, std::size_t rows, std::si
 }
 
 /// The inverse t of Cholesky's factor, so that P t is orthonormal, over the columns to keep; a column is dropped if its
-/// norm is zero or not finite. Returns the least remainder of a column relative to its norm, 0 for a failed pivot.
-GRADPRESS_UNFUSED inline double invert_cholesky(double const* gram, std::size_t r, square& t, bool* keep) noexcept {
+/// norm is zero or not finite. False: the columns are nearly dependent.
+GRADPRESS_UNFUSED inline bool invert_cholesky(double const* gram, std::size_t r, square& t, bool* keep) noexcept {
   GRADPRESS_UNFUSED_BODY
   double norm[most_columns];
   square up;
-  double least = 1;
   for (std::size_t j = 0; j < r; ++j) {
     double const* const g = gram + gram_entries(j);
     keep[j] = g[j] > 0 && std::isfinite(g[j]);
@@ -81,9 +79,8 @@ GRADPRESS_UNFUSED inline double invert_cholesky(double const* gram, std::size_t 
       up.at[i][j] = x / up.at[i][i];
       left -= up.at[i][j] * up.at[i][j];
     }
-    if (!(left > delicate * delicate)) return 0;
+    if (!(left > delicate * delicate)) return false;
     up.at[j][j] = std::sqrt(left);
-    least = std::min(least, up.at[j][j]);
   }
   for (std::size_t j = 0; j < r; ++j) {
     if (!keep[j]) continue;
@@ -99,45 +96,49 @@ GRADPRESS_UNFUSED inline double invert_cholesky(double const* gram, std::size_t 
   for (std::size_t i = 0; i < r; ++i)
     for (std::size_t j = i; j < r; ++j)
       if (keep[i] && keep[j]) t.at[i][j] /= norm[i];
-  return least;
+  return true;
 }
 
 GRADPRESS_UNFUSED inline double column_product(float const* p, std::size_t rows, std::size_t r, std::size_t i,
                                                std::size_t j) noexcept {
   GRADPRESS_UNFUSED_BODY
   double x = 0;
-  for (std::size_t row = 0; row < rows; ++row) x += static_cast<double>(p[row * r + i]) * static_cast<double>(p[row * r + j]);
+  for (std::size_t row = 0; row < rows; ++row)
+    x += static_cast<double>(p[row * r + i]) * static_cast<double>(p[row * r + j]);
   return x;
 }
-/// Column j = factor * column j - product * column i.
-GRADPRESS_UNFUSED inline void column_update(float* p, std::size_t rows, std::size_t r, double factor, std::size_t j,
-                                            double product, std::size_t i) noexcept {
+inline void scale_column(float* p, std::size_t rows, std::size_t r, double factor, std::size_t j) noexcept {
+  for (std::size_t row = 0; row < rows; ++row)
+    p[row * r + j] = static_cast<float>(factor * static_cast<double>(p[row * r + j]));
+}
+/// Takes column i, times their product, out of column j.
+GRADPRESS_UNFUSED inline void remove_column(float* p, std::size_t rows, std::size_t r, std::size_t i,
+                                            std::size_t j) noexcept {
   GRADPRESS_UNFUSED_BODY
-  for (std::size_t row = 0; row < rows; ++row) {
-    auto const x = factor * static_cast<double>(p[row * r + j]);
-    p[row * r + j] = static_cast<float>(x - product * static_cast<double>(p[row * r + i]));
-  }
+  auto const product = column_product(p, rows, r, i, j);
+  for (std::size_t row = 0; row < rows; ++row)
+    p[row * r + j] =
+        static_cast<float>(static_cast<double>(p[row * r + j]) - product * static_cast<double>(p[row * r + i]));
 }
 
-/// Modified Gram-Schmidt, every column twice.
+/// Modified Gram-Schmidt, every column twice. Returns the rank.
 inline int gram_schmidt(float* p, std::size_t rows, std::size_t r) noexcept {
   int rank = 0;
   bool keep[most_columns];
   for (std::size_t j = 0; j < r; ++j) {
-    auto const scale = [&] { return 1 / std::sqrt(column_product(p, rows, r, j, j)); };
-    auto const first = scale();
-    keep[j] = std::isfinite(first) && first > 0;
-    if (keep[j]) column_update(p, rows, r, first, j, 0, j);
+    auto const norm = std::sqrt(column_product(p, rows, r, j, j));
+    keep[j] = norm > 0 && std::isfinite(norm);
+    if (keep[j]) scale_column(p, rows, r, 1 / norm, j);
     for (int pass = 0; pass < 2 && keep[j]; ++pass) {
       for (std::size_t i = 0; i < j; ++i)
-        if (keep[i]) column_update(p, rows, r, 1, j, column_product(p, rows, r, i, j), i);
-      auto const left = scale();
-      keep[j] = left < 1 / dependent;
-      if (keep[j]) column_update(p, rows, r, left, j, 0, j);
+        if (keep[i]) remove_column(p, rows, r, i, j);
+      auto const left = std::sqrt(column_product(p, rows, r, j, j));
+      keep[j] = left > dependent;
+      if (keep[j]) scale_column(p, rows, r, 1 / left, j);
     }
-    if (keep[j]) ++rank;
-    else
+    if (!keep[j])
       for (std::size_t row = 0; row < rows; ++row) p[row * r + j] = 0;
+    rank += keep[j];
   }
   return rank;
 }
@@ -160,6 +161,7 @@ inline int gram_schmidt(float* p, std::size_t rows, std::size_t r) noexcept {
 ///           with every column treated twice where Cholesky is not safe.
 template <class Exec>
 int orthonormalise(Exec const& exec, float* P, std::size_t rows, std::size_t r, std::byte* work) {
+  if (rows == 0) return 0;
   detail::basis_chunks const chunks{rows};
   auto const entries = detail::gram_entries(r);
   auto* const partial = reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(work) + 7) / 8 * 8);
@@ -172,8 +174,7 @@ int orthonormalise(Exec const& exec, float* P, std::size_t rows, std::size_t r, 
     });
     for (std::size_t c = 1; c < chunks.count(); ++c)
       for (std::size_t i = 0; i < entries; ++i) partial[i] += partial[c * entries + i];
-    if (rows == 0) return 0;
-    if (detail::invert_cholesky(partial, r, triangle, keep) == 0) return detail::gram_schmidt(P, rows, r);
+    if (!detail::invert_cholesky(partial, r, triangle, keep)) return detail::gram_schmidt(P, rows, r);
     for_chunks(exec, "gradpress::kernel::apply_triangle", chunks.count(), [&](std::size_t c) {
       auto const from = c * chunks.grain();
       detail::apply_triangle(P + from * r, std::min(chunks.grain(), rows - from), r, triangle, keep);

@@ -21,9 +21,11 @@ namespace gradpress::kernel::detail {
 
 /// Partial sums of a sum.
 inline constexpr std::size_t vector_lanes = 16;
-/// Columns of a panel, a multiple of the lanes, and rows that are open at the same time: six rows times four vectors
-/// are what 32 registers can hold.
-inline constexpr std::size_t panel_cols = 256, open_rows = 6;
+/// Columns of a panel, a multiple of the lanes, at most.
+inline constexpr std::size_t panel_cols = 256;
+/// Rows that are open at the same time: six rows times four vectors are what 32 registers can hold. M^T P keeps no sums
+/// of rows and can have more.
+inline constexpr std::size_t open_rows = 6, open_rows_transposed = 8;
 
 /// Rows of the large matrix, `stride` apart: m, or m + e, which is also written to `a`.
 struct open_panel {
@@ -54,7 +56,8 @@ using dot_function = bool(open_panel const& in, float const* q, std::size_t q_st
 /// q[j][c] += m[row][c] * p[row][j], row after row.
 using transposed_function = void(float const* m, std::size_t m_stride, std::size_t rows, float const* p, float* q,
                                  std::size_t q_stride, std::size_t blocks);
-/// n columns of before[row][c] + p[row][0] q[0][c] + p[row][1] q[1][c] + ..., left to right; rows of p are p_stride apart.
+/// n columns of before[row][c] + p[row][0] q[0][c] + p[row][1] q[1][c] + ..., left to right; rows of p are p_stride
+/// apart.
 using outer_function = void(float const* p, std::size_t p_stride, float const* q, std::size_t q_stride, std::size_t n,
                             outer_panel const& out);
 
@@ -72,18 +75,19 @@ inline float sum_of_lanes(float const* lane) noexcept {
   return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-inline bool sum_portable(float const* g, float const* e, std::size_t n, float* a) noexcept {
-  std::uint32_t top = 0;
+/// a = g + e; false if some of it is not finite: then a difference of magnitudes wraps around.
+GRADPRESS_UNFUSED inline bool sum_portable(float const* g, float const* e, std::size_t n, float* a) noexcept {
+  std::uint32_t wrapped = 0;
   for (std::size_t c = 0; c < n; ++c) {
     a[c] = g[c] + e[c];
-    top = std::max(top, std::bit_cast<std::uint32_t>(a[c]) & 0x7fffffffu);
+    wrapped |= 0x7f7fffffu - (std::bit_cast<std::uint32_t>(a[c]) & 0x7fffffffu);
   }
-  return top < 0x7f800000u;
+  return wrapped >> 31 == 0;
 }
 
 template <std::size_t R>
-GRADPRESS_UNFUSED inline bool dot_portable(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks,
-                                           float* sum) {
+GRADPRESS_UNFUSED inline bool dot_portable(open_panel const& in, float const* q, std::size_t q_stride,
+                                           std::size_t blocks, float* sum) {
   GRADPRESS_UNFUSED_BODY
   bool finite = true;
   for (std::size_t row = 0; row < in.rows; ++row, sum += R * vector_lanes) {
@@ -117,8 +121,9 @@ GRADPRESS_UNFUSED inline void transposed_portable(float const* m, std::size_t m_
 
 /// From column c on: the other paths come here for their last columns.
 template <std::size_t R>
-GRADPRESS_UNFUSED inline void outer_portable_from(std::size_t first, float const* p, std::size_t p_stride, float const* q,
-                                                  std::size_t q_stride, std::size_t n, outer_panel const& out) {
+GRADPRESS_UNFUSED inline void outer_portable_from(std::size_t first, float const* p, std::size_t p_stride,
+                                                  float const* q, std::size_t q_stride, std::size_t n,
+                                                  outer_panel const& out) {
   GRADPRESS_UNFUSED_BODY
   for (std::size_t row = 0; row < out.rows; ++row, p += p_stride) {
     float* __restrict const to = out.to + row * out.stride;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What every Feedback must do. Call `check_feedback` from the test of a feedback.
+
+#include <gradpress/concepts/feedback.hpp>
+
+#include "../support/guarded.hpp"
+#include "../support/lone_rank.hpp"
+
+#include <map>
+#include <string>
+
+namespace gradpress::test {
+
+/// One rank's memory of one tensor, driven as the coder drives it.
+template <feedback F>
+struct remembering {
+  lone_rank r;
+  F use;
+  std::size_t n;
+  state_of<F, host> state;
+  buffer<host> rest;
+
+  remembering(F const& f, std::size_t size) : use(f), n(size), state(f, r.ctx, shape{size, 1}), rest("rest", size) {}
+
+  /// The signal for gradient g, left in `rest`.
+  floats compensate(floats const& g) {
+    in<host> const a = use.compensate(r.ctx, over(g), state, view<host>(rest));
+    r.release();
+    CHECK(a.extent(0) == n);
+    if constexpr (remembers<F>)
+      CHECK(a.data() == rest.data());
+    else
+      CHECK(a.data() == g.data());
+    return copied(a);
+  }
+  /// The step stands: `delivered` of the signal arrived, and the mean of all ranks is `mean`. What the update becomes.
+  floats commit(floats const& g, floats const& delivered, floats const& mean) {
+    auto update = mean;
+    if constexpr (remembers<F>) {
+      for (std::size_t i = 0; i < n; ++i) rest(i) -= delivered[i];
+      use.keep(r.ctx, over(g), rest, state);
+    }
+    if constexpr (requires { use.apply(r.ctx, over(update), state); }) use.apply(r.ctx, over(update), state);
+    r.release();
+    return update;
+  }
+  std::map<std::string, floats> kept() {
+    std::map<std::string, floats> all;
+    state.visit([&](char const* name, buffer<host> b) { all[name] = copied(b); });
+    return all;
+  }
+};
+
+/// What of a vector a lossy method might deliver: every third entry, and a little of the others.
+inline floats some_of(floats const& a) {
+  auto part = a;
+  for (std::size_t i = 0; i < part.size(); ++i) part[i] *= i % 3 == 0 ? 1.f : 0.25f;
+  return part;
+}
+
+template <feedback F>
+void check_feedback(F const& f) {
+  INFO("feedback ", std::string(F::name));
+  for (std::size_t const n : law_sizes) {
+    CAPTURE(n);
+    remembering<F> m(f, n);
+    for (auto const& [name, values] : m.kept()) {
+      CAPTURE(name);
+      CHECK(identical(values, floats(n)));  // every memory starts empty
+    }
+    CHECK((m.kept().size() > 0) == remembers<F>);
+    for (std::uint64_t s = 0; s < 4; ++s) {
+      auto const g = heavy_tailed(n, s + 1);
+      auto const before = m.kept();
+      auto const a = m.compensate(g);
+      CHECK(m.kept() == before);  // nothing moves before the commit
+      CHECK(identical(m.compensate(g), a));
+      if constexpr (requires { m.use.addend(m.state); })
+        CHECK(identical(a, plus(g, copied(in<host>(m.use.addend(m.state))))));
+      if (s == 0) CHECK(identical(plus(a, floats(n)), plus(g, floats(n))));  // empty: the gradient itself
+      auto const delivered = some_of(a);
+      auto const update = m.commit(g, delivered, delivered);
+      auto const after = m.kept();
+      if (F::law == memory_law::none) CHECK(identical(update, delivered));
+      if (F::law == memory_law::additive) {
+        CHECK(identical(update, delivered));
+        auto const& e = after.at("residual");
+        for (std::size_t i = 0; i < n; ++i) CHECK(bits_of(e[i]) == bits_of(a[i] - delivered[i]));
+      }
+      if (F::law == memory_law::mirrored) {
+        CHECK(identical(update, after.at("mirror")));
+        for (std::size_t i = 0; i < n; ++i) {  // one rank alone: the mirror is what it keeps
+          CHECK(after.at("mine")[i] == doctest::Approx(after.at("mirror")[i]).epsilon(1e-5));
+          CHECK(after.at("mine")[i] == doctest::Approx(before.at("mine")[i] + delivered[i]).epsilon(1e-5));
+        }
+      }
+      if constexpr (requires { m.use.undo(m.rest, m.state); }) {
+        m.use.undo(m.rest, m.state);
+        CHECK(m.kept() == before);
+        CHECK(identical(m.compensate(g), a));
+        CHECK(identical(m.commit(g, delivered, delivered), update));
+        CHECK(m.kept() == after);
+      } else {
+        CHECK_FALSE(remembers<F>);
+      }
+    }
+  }
+}
+
+}  // namespace gradpress::test
