@@ -130,6 +130,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   }
 
   std::size_t silence(context const& ctx, bytes<Exec> out) override {
+    kept.count = 0;  // of another phase, whose indices need not fit this one
     if constexpr (layout::counted) {
       if (!proposes(ctx.phase)) {
         std::memset(out.data(), 0, layout::size(use.quantizer, 0));
