@@ -45,13 +45,18 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
     std::vector<std::byte> work(kernel::top_k_workspace(n, k));
     std::vector<index_t> at(k);
     std::vector<float> values(k);
-    h.add("top_k " + percent, 0.5, density < 0.005 ? 0.80 : 1.10, [&] { kernel::top_k(exec, g.data(), n, k, work.data(), at.data(), values.data()); }, [&] { return is_top_k(g.data(), n, at); });
-    h.add("top_k_sum " + percent + " (g + e, select, pack)", 1.5, density < 0.005 ? 1.5 : 2.0, [&] { kernel::top_k_sum(exec, g.data(), e.data(), a.data(), n, k, work.data(), at.data(), values.data()); },
-          [&] {
-            for (std::size_t i = 0; i < n; ++i)
-              if (a[i] != g[i] + e[i]) return false;
-            return is_top_k(a.data(), n, at);
-          });
+    h.add(
+        "top_k " + percent, 0.5, density < 0.005 ? 0.80 : 1.10,
+        [&] { kernel::top_k(exec, g.data(), n, k, work.data(), at.data(), values.data()); },
+        [&] { return is_top_k(g.data(), n, at); });
+    h.add(
+        "top_k_sum " + percent + " (g + e, select, pack)", 1.5, density < 0.005 ? 1.5 : 2.0,
+        [&] { kernel::top_k_sum(exec, g.data(), e.data(), a.data(), n, k, work.data(), at.data(), values.data()); },
+        [&] {
+          for (std::size_t i = 0; i < n; ++i)
+            if (a[i] != g[i] + e[i]) return false;
+          return is_top_k(a.data(), n, at);
+        });
     std::vector<float> sorted(n);
     for (std::size_t i = 0; i < n; ++i) sorted[i] = std::fabs(g[i]);
     std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(k), sorted.end(), std::greater<>());
@@ -60,34 +65,39 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
     std::vector<std::size_t> counts(kernel::compact_chunks(n));
     std::size_t count = 0;
     bool finite = false;
-    h.add("threshold " + percent, 0.5, 0.70, [&] { count = kernel::compact(exec, g.data(), n, tau, kept.data(), counts.data(), finite); },
-          [&] {
-            std::size_t m = 0;
-            for (std::size_t i = 0; i < n; ++i)
-              if (std::fabs(g[i]) >= tau && (m >= count || kept[m++] != i)) return false;
-            return m == count && finite;
-          });
+    h.add(
+        "threshold " + percent, 0.5, 0.70,
+        [&] { count = kernel::compact(exec, g.data(), n, tau, kept.data(), counts.data(), finite); },
+        [&] {
+          std::size_t m = 0;
+          for (std::size_t i = 0; i < n; ++i)
+            if (std::fabs(g[i]) >= tau && (m >= count || kept[m++] != i)) return false;
+          return m == count && finite;
+        });
     kernel::stream const s{at.data(), values.data(), k};
-    h.add("scatter_mean " + percent, 0.5, 0, [&] { kernel::scatter_mean(exec, &s, 1, 4.f, a.data(), n); },
-          [&] {
-            double sum = 0, expected = 0;
-            for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]);
-            for (auto const v : values) expected += static_cast<double>(v / 4.f);
-            return std::fabs(sum - expected) < 1e-6 * (1 + std::fabs(expected));
-          });
+    h.add(
+        "scatter_mean " + percent, 0.5, 0, [&] { kernel::scatter_mean(exec, &s, 1, 4.f, a.data(), n); },
+        [&] {
+          double sum = 0, expected = 0;
+          for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]);
+          for (auto const v : values) expected += static_cast<double>(v / 4.f);
+          return std::fabs(sum - expected) < 1e-6 * (1 + std::fabs(expected));
+        });
     // Entries, not elements: the goal is nanoseconds, printed as ms of one merge of two streams of k.
     std::vector<index_t> other_at = at, mine_at(k), lost_at(2 * k);
     std::vector<float> other = values, mine(k), lost(2 * k);
     for (std::size_t i = 0; i + 1 < k; i += 3) other_at[i] = std::min(other_at[i] + 1, other_at[i + 1] - 1);
     std::vector<std::byte> room(kernel::merge_top_k_workspace(k, k));
     std::size_t dropped = 0;
-    h.add("gtop_k merge " + percent + " (k + k entries)", 0, 0,
-          [&] {
-            std::copy(at.begin(), at.end(), mine_at.begin());
-            std::copy(values.begin(), values.end(), mine.begin());
-            kernel::merge_top_k(mine_at.data(), mine.data(), k, other_at.data(), other.data(), k, k, room.data(), lost_at.data(), lost.data(), dropped);
-          },
-          [&] { return std::is_sorted(mine_at.begin(), mine_at.end()) && dropped <= k; });
+    h.add(
+        "gtop_k merge " + percent + " (k + k entries)", 0, 0,
+        [&] {
+          std::copy(at.begin(), at.end(), mine_at.begin());
+          std::copy(values.begin(), values.end(), mine.begin());
+          kernel::merge_top_k(mine_at.data(), mine.data(), k, other_at.data(), other.data(), k, k, room.data(),
+                              lost_at.data(), lost.data(), dropped);
+        },
+        [&] { return std::is_sorted(mine_at.begin(), mine_at.end()) && dropped <= k; });
   }
 }
 
@@ -98,49 +108,67 @@ void quantizer_cases(harness& h, array const& g, array const& e, array const& a)
   auto const decoded_near = [&](auto const& decode, double most) {  // mean |decoded - g| against mean |g|
     decode();
     double error = 0, size = 0;
-    for (std::size_t i = 0; i < n; ++i) error += std::fabs(static_cast<double>(a[i]) - g[i]), size += std::fabs(static_cast<double>(g[i]));
+    for (std::size_t i = 0; i < n; ++i)
+      error += std::fabs(static_cast<double>(a[i]) - g[i]), size += std::fabs(static_cast<double>(g[i]));
     return error <= most * size;
   };
-  h.add("sign pack", 0.516, 0.70, [&] { kernel::sign_encode(exec, g.data(), n, block, codes.data()); }, [&] { return decoded_near([&] { kernel::sign_decode(exec, codes.data(), n, block, a.data()); }, 0.7); });
-  h.add("sign unpack + accumulate", 1.02, 1.2, [&] { kernel::sign_accumulate(exec, codes.data(), n, block, 1.f, a.data()); });
-  h.add("sign + EF", 1.516, 1.6, [&] { kernel::sign_encode_sum(exec, g.data(), e.data(), a.data(), n, block, codes.data()); },
+  h.add(
+      "sign pack", 0.516, 0.70, [&] { kernel::sign_encode(exec, g.data(), n, block, codes.data()); },
+      [&] { return decoded_near([&] { kernel::sign_decode(exec, codes.data(), n, block, a.data()); }, 0.7); });
+  h.add("sign unpack + accumulate", 1.02, 1.2,
+        [&] { kernel::sign_accumulate(exec, codes.data(), n, block, 1.f, a.data()); });
+  h.add(
+      "sign + EF", 1.516, 1.6,
+      [&] { kernel::sign_encode_sum(exec, g.data(), e.data(), a.data(), n, block, codes.data()); },
+      [&] {
+        array back(n);
+        kernel::sign_decode(exec, codes.data(), n, block, back.data());
+        for (std::size_t i = 0; i < n; ++i)
+          if (a[i] != (g[i] + e[i]) - back[i]) return false;
+        return true;
+      });
+  for (int const bits : {8, 4, 2}) {
+    auto const b = std::to_string(bits);
+    h.add(
+        "int" + b + " stochastic (Philox)", 0.5 + bits / 64.0, 1.35,
+        [&] { kernel::int_encode(exec, g.data(), n, bits, block, true, 7, codes.data()); },
+        [&] {
+          return decoded_near([&] { kernel::int_decode(exec, codes.data(), n, bits, block, a.data()); },
+                              bits == 8   ? 0.02
+                              : bits == 4 ? 0.3
+                                          : 1.5);
+        });
+    h.add("int" + b + " dequantise + accumulate", 1.0 + bits / 64.0, 1.2,
+          [&] { kernel::int_accumulate(exec, codes.data(), n, bits, block, 1.f, a.data()); });
+    h.add(
+        "int" + b + " stochastic + EF", 1.5 + bits / 64.0, 2.0,
+        [&] { kernel::int_encode_sum(exec, g.data(), e.data(), a.data(), n, bits, block, true, 7, codes.data()); },
         [&] {
           array back(n);
-          kernel::sign_decode(exec, codes.data(), n, block, back.data());
+          kernel::int_decode(exec, codes.data(), n, bits, block, back.data());
           for (std::size_t i = 0; i < n; ++i)
             if (a[i] != (g[i] + e[i]) - back[i]) return false;
           return true;
         });
-  for (int const bits : {8, 4, 2}) {
-    auto const b = std::to_string(bits);
-    h.add("int" + b + " stochastic (Philox)", 0.5 + bits / 64.0, 1.35, [&] { kernel::int_encode(exec, g.data(), n, bits, block, true, 7, codes.data()); },
-          [&] { return decoded_near([&] { kernel::int_decode(exec, codes.data(), n, bits, block, a.data()); }, bits == 8 ? 0.02 : bits == 4 ? 0.3 : 1.5); });
-    h.add("int" + b + " dequantise + accumulate", 1.0 + bits / 64.0, 1.2, [&] { kernel::int_accumulate(exec, codes.data(), n, bits, block, 1.f, a.data()); });
-    h.add("int" + b + " stochastic + EF", 1.5 + bits / 64.0, 2.0, [&] { kernel::int_encode_sum(exec, g.data(), e.data(), a.data(), n, bits, block, true, 7, codes.data()); },
-          [&] {
-            array back(n);
-            kernel::int_decode(exec, codes.data(), n, bits, block, back.data());
-            for (std::size_t i = 0; i < n; ++i)
-              if (a[i] != (g[i] + e[i]) - back[i]) return false;
-            return true;
-          });
   }
   h.add("int8 nearest", 0.625, 0, [&] { kernel::int_encode(exec, g.data(), n, 8, block, false, 0, codes.data()); });
   auto* const bf = reinterpret_cast<bfloat16*>(codes.data());
   auto* const fp = reinterpret_cast<float16*>(codes.data());
-  h.add("bf16 cast", 0.75, 0.95, [&] { kernel::cast_encode(exec, g.data(), n, bf); },
-        [&] {
-          for (std::size_t i = 0; i < n; ++i)
-            if (bf[i] != to_bfloat16(g[i])) return false;
-          return true;
-        });
+  h.add(
+      "bf16 cast", 0.75, 0.95, [&] { kernel::cast_encode(exec, g.data(), n, bf); },
+      [&] {
+        for (std::size_t i = 0; i < n; ++i)
+          if (bf[i] != to_bfloat16(g[i])) return false;
+        return true;
+      });
   h.add("bf16 accumulate", 1.25, 0, [&] { kernel::cast_accumulate(exec, bf, n, 1.f, a.data()); });
-  h.add("fp16 cast", 0.75, 0.95, [&] { kernel::cast_encode(exec, g.data(), n, fp); },
-        [&] {
-          for (std::size_t i = 0; i < n; ++i)
-            if (fp[i] != to_float16(g[i])) return false;
-          return true;
-        });
+  h.add(
+      "fp16 cast", 0.75, 0.95, [&] { kernel::cast_encode(exec, g.data(), n, fp); },
+      [&] {
+        for (std::size_t i = 0; i < n; ++i)
+          if (fp[i] != to_float16(g[i])) return false;
+        return true;
+      });
 }
 
 void low_rank_cases(harness& h, array const& g, array const& e, array const& a) {
@@ -152,31 +180,41 @@ void low_rank_cases(harness& h, array const& g, array const& e, array const& a) 
     array Q(cols * r), Q2(cols * r), P(rows * r);
     fill_gradient(Q, 3);
     fill_gradient(P, 4);
-    std::vector<std::byte> work(kernel::low_rank_workspace(rows, cols, r)), room(kernel::orthonormalise_workspace(rows, r));
-    h.add("P = M Q" + suffix, 0.5, must, [&] { kernel::multiply(exec, g.data(), rows, cols, Q.data(), r, work.data(), P.data()); },
-          [&] {
-            double expected = 0, size = 0;
-            for (std::size_t c = 0; c < cols; ++c) expected += static_cast<double>(g[c]) * Q[c * r], size += std::fabs(static_cast<double>(g[c]) * Q[c * r]);
-            return std::fabs(expected - P[0]) < 1e-5 * size;
-          });
-    h.add("Q = M^T P" + suffix, 0.5, must, [&] { kernel::multiply_transposed(exec, g.data(), rows, cols, P.data(), r, work.data(), Q2.data()); },
-          [&] {
-            double expected = 0, size = 0;
-            for (std::size_t i = 0; i < rows; ++i) expected += static_cast<double>(g[i * cols]) * P[i * r], size += std::fabs(static_cast<double>(g[i * cols]) * P[i * r]);
-            return std::fabs(expected - Q2[0]) < 1e-5 * size;
-          });
-    h.add("PowerSGD step" + suffix, 3.5, r == 4 ? 3.6 : 0,
-          [&] {
-            kernel::multiply_sum(exec, g.data(), e.data(), a.data(), rows, cols, Q.data(), r, work.data(), P.data());
-            kernel::orthonormalise(exec, P.data(), rows, r, room.data());
-            kernel::multiply_transposed(exec, a.data(), rows, cols, P.data(), r, work.data(), Q2.data());
-            kernel::outer_and_subtract(exec, P.data(), Q2.data(), Q2.data(), rows, cols, r, work.data(), out.data(), a.data());
-          },
-          [&] {
-            for (std::size_t i = 0; i < h.n() / cols * cols; i += 9973)
-              if (std::fabs(a[i] + out[i] - (g[i] + e[i])) > 1e-6f) return false;
-            return true;
-          });
+    std::vector<std::byte> work(kernel::low_rank_workspace(rows, cols, r)),
+        room(kernel::orthonormalise_workspace(rows, r));
+    h.add(
+        "P = M Q" + suffix, 0.5, must,
+        [&] { kernel::multiply(exec, g.data(), rows, cols, Q.data(), r, work.data(), P.data()); },
+        [&] {
+          double expected = 0, size = 0;
+          for (std::size_t c = 0; c < cols; ++c)
+            expected += static_cast<double>(g[c]) * Q[c * r], size += std::fabs(static_cast<double>(g[c]) * Q[c * r]);
+          return std::fabs(expected - P[0]) < 1e-5 * size;
+        });
+    h.add(
+        "Q = M^T P" + suffix, 0.5, must,
+        [&] { kernel::multiply_transposed(exec, g.data(), rows, cols, P.data(), r, work.data(), Q2.data()); },
+        [&] {
+          double expected = 0, size = 0;
+          for (std::size_t i = 0; i < rows; ++i)
+            expected += static_cast<double>(g[i * cols]) * P[i * r],
+                size += std::fabs(static_cast<double>(g[i * cols]) * P[i * r]);
+          return std::fabs(expected - Q2[0]) < 1e-5 * size;
+        });
+    h.add(
+        "PowerSGD step" + suffix, 3.5, r == 4 ? 3.6 : 0,
+        [&] {
+          kernel::multiply_sum(exec, g.data(), e.data(), a.data(), rows, cols, Q.data(), r, work.data(), P.data());
+          kernel::orthonormalise(exec, P.data(), rows, r, room.data());
+          kernel::multiply_transposed(exec, a.data(), rows, cols, P.data(), r, work.data(), Q2.data());
+          kernel::outer_and_subtract(exec, P.data(), Q2.data(), Q2.data(), rows, cols, r, work.data(), out.data(),
+                                     a.data());
+        },
+        [&] {
+          for (std::size_t i = 0; i < h.n() / cols * cols; i += 9973)
+            if (std::fabs(a[i] + out[i] - (g[i] + e[i])) > 1e-6f) return false;
+          return true;
+        });
   }
 }
 }  // namespace

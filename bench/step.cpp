@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole steps of the library (compress, decode, commit) by method, in a world of one, against memcpy: what a codec costs a
-// worker.   ./dev bench step [--json FILE]
+// Whole steps of the library (compress, decode, commit) by method, in a world of one, against memcpy: what a codec
+// costs a worker.   ./dev bench step [--json FILE]
 
 #include "support/harness.hpp"
 
@@ -18,17 +18,19 @@ void add_case(harness& h, std::string const& name, array const& g, Method const&
   auto const w = r.add("w", rows, cols, method);
   array work(n);
   std::memcpy(work.data(), g.data(), n * sizeof(float));
-  h.add(name, 0, 0, [&] { r.average(w, work.data()); },
-        [&] {
-          for (std::size_t i = 0; i < n; i += 997)
-            if (!std::isfinite(work[i])) return false;
-          return r.stats().steps == 1;
-        });
+  h.add(
+      name, 0, 0, [&] { r.average(w, work.data()); },
+      [&] {
+        for (std::size_t i = 0; i < n; i += 997)
+          if (!std::isfinite(work[i])) return false;
+        return r.stats().steps == 1;
+      });
 }
 }  // namespace
 
 int main(int argc, char** argv) {
-  auto const o = parse(argc, argv, "bench step: compress, decode and commit by method, in a world of one, against memcpy");
+  auto const o =
+      parse(argc, argv, "bench step: compress, decode and commit by method, in a world of one, against memcpy");
   Kokkos::initialize();
   bool good = false;
   {

@@ -27,7 +27,9 @@
 
 namespace gradpress::bench {
 
-inline double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+inline double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// n floats on huge pages where the system gives them, touched before use.
 class array {
@@ -63,7 +65,8 @@ inline void fill_gradient(array const& x, std::uint64_t seed) {
     std::uint64_t s = seed * 1000003u + b;
     auto const scale = 1e-3 * std::exp2(static_cast<double>(splitmix(s) % 5) - 2);
     for (std::size_t i = b; i < std::min(x.size(), b + layer); i += 2) {
-      auto const u1 = static_cast<double>((splitmix(s) >> 11) + 1) * 0x1p-53, u2 = static_cast<double>(splitmix(s) >> 11) * 0x1p-53;
+      auto const u1 = static_cast<double>((splitmix(s) >> 11) + 1) * 0x1p-53,
+                 u2 = static_cast<double>(splitmix(s) >> 11) * 0x1p-53;
       auto const radius = scale * std::sqrt(-2 * std::log(u1)), angle = 6.283185307179586 * u2;
       x[i] = static_cast<float>(radius * std::cos(angle));
       if (i + 1 < x.size()) x[i + 1] = static_cast<float>(radius * std::sin(angle));
@@ -84,14 +87,22 @@ inline options parse(int argc, char** argv, char const* what) {
       if (i + 1 >= argc) std::fprintf(stderr, "%s needs a value\n", a.c_str()), std::exit(2);
       return std::string(argv[++i]);
     };
-    if (a == "--n") o.n = std::stoul(value());
-    else if (a == "--repetitions") o.repetitions = std::stoi(value());
-    else if (a == "--json") o.json = value();
-    else if (a == "--only") o.only = value();
-    else if (a == "--quick") o.n = 1000000, o.repetitions = 3;
+    if (a == "--n")
+      o.n = std::stoul(value());
+    else if (a == "--repetitions")
+      o.repetitions = std::stoi(value());
+    else if (a == "--json")
+      o.json = value();
+    else if (a == "--only")
+      o.only = value();
+    else if (a == "--quick")
+      o.n = 1000000, o.repetitions = 3;
     else {
-      std::printf("%s\n\n  --n N             elements (25600000)\n  --repetitions R   samples a case (9)\n  --only TEXT       cases whose name contains TEXT\n"
-                  "  --json FILE       one JSON object a line\n  --quick           1000000 elements, 3 samples\n", what);
+      std::printf(
+          "%s\n\n  --n N             elements (25600000)\n  --repetitions R   samples a case (9)\n  --only TEXT       "
+          "cases whose name contains TEXT\n"
+          "  --json FILE       one JSON object a line\n  --quick           1000000 elements, 3 samples\n",
+          what);
       std::exit(a == "--help" ? 0 : 2);
     }
   }
@@ -110,14 +121,16 @@ class harness {
   harness(options o, int threads) : options_(std::move(o)), from_(options_.n), to_(options_.n), threads_(threads) {
     fill_gradient(from_, 1);
     if (!options_.json.empty()) json_.open(options_.json, std::ios::app);
-    std::printf("# n = %zu, %d thread%s; ratios to one memcpy of n floats: median [quartiles]\n", options_.n, threads_, threads_ == 1 ? "" : "s");
+    std::printf("# n = %zu, %d thread%s; ratios to one memcpy of n floats: median [quartiles]\n", options_.n, threads_,
+                threads_ == 1 ? "" : "s");
   }
   [[nodiscard]] std::size_t n() const { return options_.n; }
   [[nodiscard]] bool good() const { return all_good_; }
 
-  /// `check` runs once, after the first (untimed) call of `body`. `floor` is the least bytes an element over 8, `must` the
-  /// goal; 0 where there is none.
-  void add(std::string const& name, double floor, double must, std::function<void()> const& body, std::function<bool()> const& check = {}) {
+  /// `check` runs once, after the first (untimed) call of `body`. `floor` is the least bytes an element over 8, `must`
+  /// the goal; 0 where there is none.
+  void add(std::string const& name, double floor, double must, std::function<void()> const& body,
+           std::function<bool()> const& check = {}) {
     if (name.find(options_.only) == std::string::npos) return;
     body();
     bool const right = !check || check();
@@ -134,13 +147,18 @@ class harness {
     }
     std::sort(ratio.begin(), ratio.end());
     std::sort(seconds.begin(), seconds.end());
-    auto const at = [](std::vector<double> const& v, double q) { return v[static_cast<std::size_t>(q * static_cast<double>(v.size() - 1) + 0.5)]; };
-    std::printf("%-44s %6.3f M [%6.3f .. %6.3f]  floor %5.3f  must %5.3f  %9.3f ms  %s\n", name.c_str(), at(ratio, 0.5), at(ratio, 0.25), at(ratio, 0.75), floor, must, at(seconds, 0.5) * 1e3,
+    auto const at = [](std::vector<double> const& v, double q) {
+      return v[static_cast<std::size_t>(q * static_cast<double>(v.size() - 1) + 0.5)];
+    };
+    std::printf("%-44s %6.3f M [%6.3f .. %6.3f]  floor %5.3f  must %5.3f  %9.3f ms  %s\n", name.c_str(), at(ratio, 0.5),
+                at(ratio, 0.25), at(ratio, 0.75), floor, must, at(seconds, 0.5) * 1e3,
                 right ? check ? "checked" : "" : "WRONG ANSWER");
     std::fflush(stdout);
     if (json_.is_open())
-      json_ << "{\"name\": \"" << name << "\", \"n\": " << options_.n << ", \"threads\": " << threads_ << ", \"m\": {\"q1\": " << at(ratio, 0.25) << ", \"median\": " << at(ratio, 0.5)
-            << ", \"q3\": " << at(ratio, 0.75) << "}, \"ms\": " << at(seconds, 0.5) * 1e3 << ", \"floor\": " << floor << ", \"must\": " << must << ", \"checked\": " << (check && right ? "true" : "false") << "}\n"
+      json_ << "{\"name\": \"" << name << "\", \"n\": " << options_.n << ", \"threads\": " << threads_
+            << ", \"m\": {\"q1\": " << at(ratio, 0.25) << ", \"median\": " << at(ratio, 0.5)
+            << ", \"q3\": " << at(ratio, 0.75) << "}, \"ms\": " << at(seconds, 0.5) * 1e3 << ", \"floor\": " << floor
+            << ", \"must\": " << must << ", \"checked\": " << (check && right ? "true" : "false") << "}\n"
             << std::flush;
   }
 
@@ -148,11 +166,14 @@ class harness {
   /// memcpy by as many threads as the kernels use.
   void copy() {
     auto const part = [&](int t) {
-      auto const n = options_.n, lo = n * static_cast<std::size_t>(t) / static_cast<std::size_t>(threads_), hi = n * static_cast<std::size_t>(t + 1) / static_cast<std::size_t>(threads_);
+      auto const n = options_.n, lo = n * static_cast<std::size_t>(t) / static_cast<std::size_t>(threads_),
+                 hi = n * static_cast<std::size_t>(t + 1) / static_cast<std::size_t>(threads_);
       std::memcpy(to_.data() + lo, from_.data() + lo, (hi - lo) * sizeof(float));
     };
     if (threads_ == 1) return part(0);
-    Kokkos::parallel_for("gradpress::bench::copy", Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<std::size_t>(threads_)), [&](std::size_t t) { part(static_cast<int>(t)); });
+    Kokkos::parallel_for("gradpress::bench::copy",
+                         Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>(0, static_cast<std::size_t>(threads_)),
+                         [&](std::size_t t) { part(static_cast<int>(t)); });
   }
 };
 

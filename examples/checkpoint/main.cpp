@@ -15,10 +15,14 @@ int main() {
   std::filesystem::create_directories(folder);
   gp::run_ranks(2, [&](gp::thread_communicator& comm) {
     auto const file = folder / ("rank" + std::to_string(comm.rank()) + ".gprc");
-    auto const train = [&](gp::reducer<Kokkos::Serial>& reducer, gp::reducer<Kokkos::Serial>::tensor w, int from, int to) {
+    auto const train = [&](gp::reducer<Kokkos::Serial>& reducer, gp::reducer<Kokkos::Serial>::tensor w, int from,
+                           int to) {
       std::vector<float> g(1000), sum(1000);
       for (int step = from; step < to; ++step) {
-        for (std::size_t i = 0; i < 1000; ++i) g[i] = static_cast<float>((i * 7 + static_cast<std::size_t>(step) * 13 + static_cast<std::size_t>(comm.rank())) % 17) - 8.f;
+        for (std::size_t i = 0; i < 1000; ++i)
+          g[i] = static_cast<float>(
+                     (i * 7 + static_cast<std::size_t>(step) * 13 + static_cast<std::size_t>(comm.rank())) % 17) -
+                 8.f;
         reducer.average(w, g.data());
         for (std::size_t i = 0; i < 1000; ++i) sum[i] += g[i];
       }

@@ -12,7 +12,8 @@ int main() {
   gp::run_ranks(2, [](gp::thread_communicator& comm) {
     Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace> gradient("gradient", 128, 64);
     for (std::size_t i = 0; i < 128; ++i)
-      for (std::size_t j = 0; j < 64; ++j) gradient(i, j) = static_cast<float>(i + j) * static_cast<float>(comm.rank() + 1);
+      for (std::size_t j = 0; j < 64; ++j)
+        gradient(i, j) = static_cast<float>(i + j) * static_cast<float>(comm.rank() + 1);
 
     gp::reducer reducer{Kokkos::Serial{}, comm};
     auto const w = reducer.add("w", 128, 64, gp::power_sgd(2));  // this gradient has rank 2: nothing is lost
@@ -20,7 +21,9 @@ int main() {
     reducer.average();
 
     auto const expected = 1.5f * (100 + 3);
-    if (comm.rank() == 0) std::printf("gradient(100, 3) = %.3f, the mean is %.3f; %.0f times fewer bytes\n", gradient(100, 3), expected, reducer.stats().ratio());
+    if (comm.rank() == 0)
+      std::printf("gradient(100, 3) = %.3f, the mean is %.3f; %.0f times fewer bytes\n", gradient(100, 3), expected,
+                  reducer.stats().ratio());
     if (std::abs(gradient(100, 3) - expected) > 0.05f) throw std::runtime_error("wrong mean");
   });
   Kokkos::finalize();

@@ -21,7 +21,9 @@ int main(int argc, char** argv) {
     for (std::size_t i = 0; i < 1000; ++i) gradient[i] = i % 100 == 0 ? 10.f : 0.1f;
     reducer.average(w, gradient.data());
 
-    if (comm.rank() == 0) std::printf("%d ranks: element 100 is %.1f, element 101 waits in the memory; %llu bytes sent\n", comm.size(), gradient[100], static_cast<unsigned long long>(reducer.stats().bytes_sent));
+    if (comm.rank() == 0)
+      std::printf("%d ranks: element 100 is %.1f, element 101 waits in the memory; %llu bytes sent\n", comm.size(),
+                  gradient[100], static_cast<unsigned long long>(reducer.stats().bytes_sent));
     status = gradient[100] == 10.f && gradient[101] == 0.f ? 0 : 1;
   }
   Kokkos::finalize();

@@ -28,7 +28,8 @@ int main() {
   gp::run_ranks(4, [](gp::thread_communicator& comm) {
     model net;
     gp::reducer reducer{Kokkos::Serial{}, comm};
-    auto const weight = reducer.add("fc.weight", 64, 32, gp::compress_with(gp::top_k{.density = 0.05}, gp::error_feedback{}));
+    auto const weight =
+        reducer.add("fc.weight", 64, 32, gp::compress_with(gp::top_k{.density = 0.05}, gp::error_feedback{}));
     auto const bias = reducer.add("fc.bias", 64);  // no method: dense
 
     for (int step = 0; step < 400; ++step) {
@@ -39,7 +40,9 @@ int main() {
       net.step(0.05f);
     }
     auto const off = std::abs(net.weight[7] - 1.5f);
-    if (comm.rank() == 0) std::printf("weight %.3f (optimum 1.500), %.1f times fewer bytes than dense\n", net.weight[7], reducer.stats().ratio());
+    if (comm.rank() == 0)
+      std::printf("weight %.3f (optimum 1.500), %.1f times fewer bytes than dense\n", net.weight[7],
+                  reducer.stats().ratio());
     if (off > 0.1f) throw std::runtime_error("did not converge");
   });
   Kokkos::finalize();

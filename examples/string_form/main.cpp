@@ -21,7 +21,9 @@ int main(int argc, char** argv) {
       reducer.stage(w, weight.data());
       reducer.stage(b, bias.data());
       reducer.average();
-      if (comm.rank() == 0) std::printf("%s: %.1f times fewer bytes; bias %.1f\n", reducer.method(w).c_str(), reducer.stats().ratio(), bias[0]);
+      if (comm.rank() == 0)
+        std::printf("%s: %.1f times fewer bytes; bias %.1f\n", reducer.method(w).c_str(), reducer.stats().ratio(),
+                    bias[0]);
     });
   } catch (gp::configuration_error const& e) {
     std::fprintf(stderr, "%s\n", e.what());

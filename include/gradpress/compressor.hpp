@@ -30,11 +30,15 @@ namespace gradpress {
 
 /// What messages of this composition are, computed from the policies.
 ///
-/// Sums need linear coefficients on a common support and codes that add; merging needs floats on each rank's own support.
+/// Sums need linear coefficients on a common support and codes that add; merging needs floats on each rank's own
+/// support.
 template <class Pr, class S, class Q>
 inline constexpr message_kind kind_of = [] {
   using adds_as = typename Q::adds_as;
-  message_kind k{.combines = combination::nothing, .fixed_size = S::fixed_size, .dense = S::where == support::all, .agreed = agreeing<Q>};
+  message_kind k{.combines = combination::nothing,
+                 .fixed_size = S::fixed_size,
+                 .dense = S::where == support::all,
+                 .agreed = agreeing<Q>};
   if constexpr (is_wire_scalar<adds_as> && Pr::linear) {
     if constexpr (S::where != support::own) {
       k.combines = combination::sum;
@@ -58,7 +62,8 @@ struct compressor {
   static constexpr message_kind kind = kind_of<Pr, S, Q>;
   /// "low_rank(rank=2)|all|none|error_feedback|all_reduce": what ranks compare and statistics show.
   [[nodiscard]] std::string text() const {
-    return describe(projector) + '|' + describe(selector) + '|' + describe(quantizer) + '|' + describe(feedback) + '|' + describe(exchange);
+    return describe(projector) + '|' + describe(selector) + '|' + describe(quantizer) + '|' + describe(feedback) + '|' +
+           describe(exchange);
   }
 };
 
@@ -151,7 +156,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     auto const n = count_of(ctx.phase);
     if (proposes(ctx.phase)) {
       auto const proposals = as<float const>(arrived.messages[0]);
-      for (std::size_t i = 0; i < proposals.extent(0); ++i) require(std::isfinite(proposals(i) * static_cast<float>(ctx.world)), "the agreed scale, or the sum that it allows, is not finite");
+      for (std::size_t i = 0; i < proposals.extent(0); ++i)
+        require(std::isfinite(proposals(i) * static_cast<float>(ctx.world)),
+                "the agreed scale, or the sum that it allows, is not finite");
       return;
     }
     for (int p = 0; p < static_cast<int>(arrived.messages.size()); ++p) {
@@ -172,7 +179,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       auto const shared = as<float const>(arrived.messages[0]);
       return kernel::copy(ctx.exec, shared.data(), shared.extent(0), agreed.data());
     }
-    if constexpr (Pr::rounds > 1) use.projector.accept(ctx, dims, ctx.phase / steps, in<Exec>(mean_coefficients(ctx, arrived)), basis);
+    if constexpr (Pr::rounds > 1)
+      use.projector.accept(ctx, dims, ctx.phase / steps, in<Exec>(mean_coefficients(ctx, arrived)), basis);
   }
 
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
@@ -182,7 +190,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       decode_mean(ctx, arrived, g);
     } else {
       in<Exec> const mean = mean_coefficients(ctx, arrived);
-      if constexpr (has_memory && !keep_first && requires { use.projector.lift_both(ctx, dims, mean, in<Exec>(own), basis, g, view<Exec>(rest)); }) {
+      if constexpr (has_memory && !keep_first &&
+                    requires { use.projector.lift_both(ctx, dims, mean, in<Exec>(own), basis, g, view<Exec>(rest)); }) {
         use.projector.lift_both(ctx, dims, mean, in<Exec>(own), basis, g, view<Exec>(rest));
         keep(ctx, g);
       } else {
@@ -194,7 +203,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
         auto const update = use.projector.lift(ctx, dims, mean, basis, g);
         if (update.data() != g.data()) kernel::copy(ctx.exec, update.data(), dims.size(), g.data());
       }
-      if constexpr (requires { use.projector.commit(ctx, dims, mean, basis); }) use.projector.commit(ctx, dims, mean, basis);
+      if constexpr (requires { use.projector.commit(ctx, dims, mean, basis); })
+        use.projector.commit(ctx, dims, mean, basis);
     }
     if constexpr (requires { use.feedback.apply(ctx, g, memory); }) use.feedback.apply(ctx, g, memory);
   }
@@ -214,15 +224,18 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   void merge(context const& ctx, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) override {
     if constexpr (compressor<Pr, S, Q, F, X>::kind.combines == combination::merge) {
       auto const n = count_of(ctx.phase);
-      auto const ours = layout::read(use.selector, use.quantizer, mine, n), other = layout::read(use.selector, use.quantizer, theirs, n);
+      auto const ours = layout::read(use.selector, use.quantizer, mine, n),
+                 other = layout::read(use.selector, use.quantizer, theirs, n);
       other.check_indices(n);
       auto const k = use.selector.max_kept(n), ka = ours.count, kb = other.count;
       auto const lost_at = ctx.template scratch<index_t>(ka + kb);
       auto const lost = ctx.scratch(ka + kb);
       std::size_t dropped = 0;
       auto const work = ctx.template scratch<std::byte>(kernel::merge_top_k_workspace(ka, kb));
-      kernel::merge_top_k(const_cast<index_t*>(ours.indices.data()), as<float>(part(mine, layout::codes_at(ka), 4 * ka)).data(), ka,
-                          other.indices.data(), as<float const>(other.codes).data(), kb, k, work.data(), lost_at.data(), lost.data(), dropped);
+      kernel::merge_top_k(const_cast<index_t*>(ours.indices.data()),
+                          as<float>(part(mine, layout::codes_at(ka), 4 * ka)).data(), ka, other.indices.data(),
+                          as<float const>(other.codes).data(), kb, k, work.data(), lost_at.data(), lost.data(),
+                          dropped);
       if (keeps) return_to_memory(ctx, lost_at.data(), lost.data(), dropped);
     }
   }
@@ -264,7 +277,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       context again = ctx;
       again.part = ctx.world + p;
       std::memset(out.data() + size, 0, out.extent(0) - size);
-      require(kernel::all_finite(ctx.exec, mean.data(), length, finite_room(ctx, length)), "the sum over the ranks overflowed");
+      require(kernel::all_finite(ctx.exec, mean.data(), length, finite_room(ctx, length)),
+              "the sum over the ranks overflowed");
       use.quantizer.encode(again, in<Exec>(mean), part(out, 0, size));
       if (has_memory && last_phase(ctx)) {  // the owner remembers what the second encoding lost, for all ranks together
         accumulate(ctx, part(out, 0, size), -1.f, mean);
@@ -275,7 +289,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   }
 
  private:
-  static buffer<Exec> room(std::size_t n) { return buffer<Exec>(Kokkos::view_alloc("gradpress::tensor", Kokkos::WithoutInitializing), n); }
+  static buffer<Exec> room(std::size_t n) {
+    return buffer<Exec>(Kokkos::view_alloc("gradpress::tensor", Kokkos::WithoutInitializing), n);
+  }
   /// Only coefficients of the last round carry the update; what an earlier round loses changes the basis and no mass.
   static bool last_phase(context const& ctx) { return ctx.phase == Pr::rounds * steps - 1; }
   static bool proposes(int phase) { return phase % steps != steps - 1; }
@@ -312,7 +328,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   void prepare(context const& ctx, in<Exec> g) {
     auto const round = ctx.phase / steps;
     if constexpr (fuses_select) {
-      require(use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest), kept, view<Exec>(values)));
+      require(use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest), kept,
+                                      view<Exec>(values)));
       a = c = rest;
       x = part(values, 0, kept.count);
       return;
@@ -323,7 +340,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       bool projected = false;
       if constexpr (fuses_project) {
         if (round == 0) {
-          require(use.projector.project_sum(ctx, dims, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest), basis, view<Exec>(coefficients)));
+          require(use.projector.project_sum(ctx, dims, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest),
+                                            basis, view<Exec>(coefficients)));
           a = rest;
           c = part(coefficients, 0, count_of(ctx.phase));
           projected = true;
@@ -335,7 +353,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
           if (round == 0) require(kernel::all_finite(ctx.exec, a.data(), a.extent(0), finite_room(ctx, a.extent(0))));
         c = use.projector.project(ctx, dims, round, a, basis, part(coefficients, 0, direct ? 0 : count_of(ctx.phase)));
       }
-      if constexpr (!direct) require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
+      if constexpr (!direct)
+        require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
       if constexpr (dense) {
         kept.count = c.extent(0);
         x = c;
@@ -393,7 +412,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   void write_codes(context const& ctx, in<Exec> g, std::size_t from, std::size_t length, bytes<Exec> codes) {
     auto const& q = use.quantizer;
     if constexpr (fuses_quantize) {
-      require(q.encode_sum(ctx, part(g, from, length), in<Exec>(part(use.feedback.addend(memory), from, length)), part(rest, from, length), codes));
+      require(q.encode_sum(ctx, part(g, from, length), in<Exec>(part(use.feedback.addend(memory), from, length)),
+                           part(rest, from, length), codes));
     } else if constexpr (agreeing<Q>) {
       q.encode(ctx, in<Exec>(part(x, from, length)), in<Exec>(agreed), codes);
     } else if constexpr (std::same_as<decltype(q.encode(ctx, x, codes)), bool>) {
@@ -406,7 +426,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
 
   /// The generic finite check of a dense direct tensor whose selector and quantizer do not vouch for one.
   void check_values(context const& ctx) {
-    if constexpr (direct && dense) require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
+    if constexpr (direct && dense)
+      require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
   }
 
   /// What of mine is about to arrive, as really decoded from my own message, leaves the signal.
@@ -471,8 +492,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     }
   }
   void check_codes(context const& ctx, in_bytes<Exec> codes, std::size_t m) const {
-    if constexpr (requires { { use.quantizer.finite(ctx, codes, m) } -> std::same_as<bool>; })
-      if (!use.quantizer.finite(ctx, codes, m)) throw non_finite_error("a message, or the sum of all ranks' messages, decodes to numbers that are not finite");
+    if constexpr (requires {
+                    { use.quantizer.finite(ctx, codes, m) } -> std::same_as<bool>;
+                  })
+      if (!use.quantizer.finite(ctx, codes, m))
+        throw non_finite_error("a message, or the sum of all ranks' messages, decodes to numbers that are not finite");
   }
 
   /// The mean over the ranks, written once.
@@ -483,7 +507,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     if (arrived.form == arrival_form::chunks) {
       for (int p = 0; p < ctx.world; ++p) {
         auto const [from, length] = chunk(n, p, ctx.world);
-        decode(ctx, part(arrived.messages[static_cast<std::size_t>(p)], 0, q.code_bytes(length)), part(out, from, length));
+        decode(ctx, part(arrived.messages[static_cast<std::size_t>(p)], 0, q.code_bytes(length)),
+               part(out, from, length));
       }
     } else if constexpr (dense) {
       auto const codes = [&](std::size_t i) { return part(arrived.messages[i], layout::codes_at(n), q.code_bytes(n)); };
@@ -509,12 +534,21 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     return mean;
   }
 
-  static constexpr bool fuses_select = direct && !dense && has_memory && has_addend &&
-      requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) { { s.select_sum(ctx, v, v, w, k, w) } -> std::same_as<bool>; };
-  static constexpr bool fuses_quantize = direct && dense && has_memory && has_addend && !agreeing<Q> &&
-      requires(Q const& q, context const& ctx, in<Exec> v, view<Exec> w, bytes<Exec> b) { { q.encode_sum(ctx, v, v, w, b) } -> std::same_as<bool>; };
-  static constexpr bool fuses_project = !direct && has_memory && has_addend &&
-      requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) { { p.project_sum(ctx, d, v, v, w, s, w) } -> std::same_as<bool>; };
+  static constexpr bool fuses_select =
+      direct && !dense && has_memory && has_addend &&
+      requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) {
+    { s.select_sum(ctx, v, v, w, k, w) } -> std::same_as<bool>;
+  };
+  static constexpr bool fuses_quantize =
+      direct && dense && has_memory && has_addend && !agreeing<Q> &&
+      requires(Q const& q, context const& ctx, in<Exec> v, view<Exec> w, bytes<Exec> b) {
+    { q.encode_sum(ctx, v, v, w, b) } -> std::same_as<bool>;
+  };
+  static constexpr bool fuses_project =
+      !direct && has_memory && has_addend &&
+      requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) {
+    { p.project_sum(ctx, d, v, v, w, s, w) } -> std::same_as<bool>;
+  };
 };
 
 // ---- compress_with: policies in any order ------------------------------------------------------------------------
@@ -537,16 +571,18 @@ constexpr auto pick(Default fallback, P first, Rest... rest) {
 template <class Family, class... P>
 inline constexpr int count_of_family = (0 + ... + (of_family<Family, P> ? 1 : 0));
 template <class... P>
-inline constexpr bool one_of_each = count_of_family<family::projector, P...> <= 1 && count_of_family<family::selector, P...> <= 1 &&
-                                    count_of_family<family::quantizer, P...> <= 1 && count_of_family<family::feedback, P...> <= 1 &&
-                                    count_of_family<family::exchange, P...> <= 1;
+inline constexpr bool one_of_each =
+    count_of_family<family::projector, P...> <= 1 && count_of_family<family::selector, P...> <= 1 &&
+    count_of_family<family::quantizer, P...> <= 1 && count_of_family<family::feedback, P...> <= 1 &&
+    count_of_family<family::exchange, P...> <= 1;
 }  // namespace detail
 
-/// Composes policies, in any order, into a method. What is left out is the identity of its family; the exchange is chosen
-/// from the message kind. An illegal pair fails to compile with one plain sentence.
+/// Composes policies, in any order, into a method. What is left out is the identity of its family; the exchange is
+/// chosen from the message kind. An illegal pair fails to compile with one plain sentence.
 template <class... P>
 constexpr auto compress_with(P... p) {
-  static_assert((policy<P> && ...), "compress_with: every argument must be a policy, with 'using family = family::selector' or a sibling.");
+  static_assert((policy<P> && ...),
+                "compress_with: every argument must be a policy, with 'using family = family::selector' or a sibling.");
   static_assert(detail::one_of_each<P...>, "compress_with: two policies of the same family; keep one.");
   if constexpr ((policy<P> && ...) && detail::one_of_each<P...>) {
     auto const projector = detail::pick<family::projector>(identity{}, p...);

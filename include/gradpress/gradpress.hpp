@@ -2,7 +2,8 @@
 #pragma once
 
 /// \file
-/// Everything that needs no optional dependency. MPI: <gradpress/communicate/mpi.hpp>. Text form: <gradpress/runtime/any_reducer.hpp>.
+/// Everything that needs no optional dependency. MPI: <gradpress/communicate/mpi.hpp>. Text form:
+/// <gradpress/runtime/any_reducer.hpp>.
 
 #include <gradpress/communicate/counting.hpp>
 #include <gradpress/communicate/delayed.hpp>

@@ -19,11 +19,15 @@ namespace gradpress {
 /// Top-k with error feedback (Aji and Heafield 2017; Stich et al. 2018).
 constexpr auto top_k_sgd(double density = 0.01) { return compress_with(top_k{.density = density}, error_feedback{}); }
 /// gTop-k S-SGD (Shi et al. 2019), with the memory that loses nothing.
-constexpr auto gtop_k_sgd(double density = 0.01) { return compress_with(top_k{.density = density}, error_feedback{}, gtop_k{}); }
+constexpr auto gtop_k_sgd(double density = 0.01) {
+  return compress_with(top_k{.density = density}, error_feedback{}, gtop_k{});
+}
 /// PowerSGD (Vogels et al. 2019), local memory rule.
 constexpr auto power_sgd(int rank = 2) { return compress_with(low_rank{.rank = rank}, error_feedback{}); }
 /// LQ-SGD (Li et al. 2025): PowerSGD with logarithmic codes on both factors.
-constexpr auto lq_sgd(int rank = 2, int bits = 8) { return compress_with(low_rank{.rank = rank}, log_quantizer{.bits = bits}, error_feedback{}); }
+constexpr auto lq_sgd(int rank = 2, int bits = 8) {
+  return compress_with(low_rank{.rank = rank}, log_quantizer{.bits = bits}, error_feedback{});
+}
 /// QSGD (Alistarh et al. 2017), max norm and blocks.
 constexpr auto qsgd(int bits = 4) { return compress_with(stochastic_int{.bits = bits}); }
 /// EF-signSGD (Karimireddy et al. 2019), a scale a block.

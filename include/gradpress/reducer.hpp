@@ -33,14 +33,16 @@ struct statistics {
   double encode_seconds = 0, exchange_seconds = 0, decode_seconds = 0;
 
   /// Dense bytes over bytes sent; 0 before the first step.
-  [[nodiscard]] double ratio() const noexcept { return bytes_sent == 0 ? 0 : static_cast<double>(dense_bytes) / static_cast<double>(bytes_sent); }
+  [[nodiscard]] double ratio() const noexcept {
+    return bytes_sent == 0 ? 0 : static_cast<double>(dense_bytes) / static_cast<double>(bytes_sent);
+  }
 };
 
 /// Averages gradients over the ranks of a communicator, each tensor by its own method.
 ///
 /// - Ranks     every rank adds the same tensors with the same methods, in any order, and calls `average` equally often
-///             with the same tensors staged. Two small collectives a step (80 and 16 bytes a rank) agree on this before the
-///             first byte and on success before anything changes; a difference is the same exception on all ranks.
+///             with the same tensors staged. Two small collectives a step (80 and 16 bytes a rank) agree on this before
+///             the first byte and on success before anything changes; a difference is the same exception on all ranks.
 /// - Errors    after any exception gradients, memories, factors and the step number are as before the call.
 /// - Memory    4 bytes an element of state where there is error feedback and as much again as workspace; messages; no
 ///             allocation after the first step.
@@ -81,8 +83,8 @@ class reducer {
   std::unique_ptr<transport> comm_;
   reducer_options options_;
   std::uint64_t number_ = 0;
-  std::vector<std::unique_ptr<entry>> tensors_;        // in the order of registration, which may differ between ranks
-  std::vector<entry*> by_name_;                        // the order of every message
+  std::vector<std::unique_ptr<entry>> tensors_;         // in the order of registration, which may differ between ranks
+  std::vector<entry*> by_name_;                         // the order of every message
   std::map<std::string, std::unique_ptr<lane>> lanes_;  // by text: the same order on all ranks
   std::unique_ptr<arena<Exec>> arena_ = std::make_unique<arena<Exec>>();
   consensus consensus_;
@@ -98,15 +100,16 @@ class reducer {
 
   /// An lvalue communicator is referred to and must outlive the reducer; an rvalue is moved in.
   template <class C>
-    requires(explain_communicator<std::remove_cvref_t<C>>())
-  reducer(Exec exec, C&& comm, reducer_options options = {})
+  requires(explain_communicator<std::remove_cvref_t<C>>()) reducer(Exec exec, C&& comm, reducer_options options = {})
       : exec_(exec), comm_(std::make_unique<transport_of<C>>(std::forward<C>(comm))), options_(options) {}
 
   [[nodiscard]] int rank() const { return comm_->rank(); }
   [[nodiscard]] int size() const { return comm_->size(); }
 
   /// A tensor that travels dense, fused with all others that do.
-  tensor add(std::string name, std::size_t rows, std::size_t cols = 1) { return add(std::move(name), rows, cols, compress_with()); }
+  tensor add(std::string name, std::size_t rows, std::size_t cols = 1) {
+    return add(std::move(name), rows, cols, compress_with());
+  }
   /// A tensor and its method. The name keys its state and its random numbers; names are unique.
   template <class Pr, class S, class Q, class F, class X>
   tensor add(std::string name, std::size_t rows, std::size_t cols, compressor<Pr, S, Q, F, X> const& method) {
@@ -125,18 +128,23 @@ class reducer {
     t->payload = lane_for(method.exchange, method.kind);
     auto* const raw = t.get();
     tensors_.push_back(std::move(t));
-    by_name_.insert(std::upper_bound(by_name_.begin(), by_name_.end(), raw, [](entry* a, entry* b) { return a->name < b->name; }), raw);
+    by_name_.insert(
+        std::upper_bound(by_name_.begin(), by_name_.end(), raw, [](entry* a, entry* b) { return a->name < b->name; }),
+        raw);
     can_roll_back_ = false;
     return {tensors_.size() - 1};
   }
 
   /// Hands in a gradient of rows x cols floats, row-major; it must stay valid until `average` returns.
-  void stage(tensor t, float* gradient) { stage(t, gradient, t.index < tensors_.size() ? tensors_[t.index]->dims.size() : 0); }
+  void stage(tensor t, float* gradient) {
+    stage(t, gradient, t.index < tensors_.size() ? tensors_[t.index]->dims.size() : 0);
+  }
   /// The same, with its size checked; a mistake here is reported by `average` on all ranks.
   void stage(tensor t, std::span<float> gradient) { stage(t, gradient.data(), gradient.size()); }
   template <class... P>
   void stage(tensor t, Kokkos::View<P...> const& gradient) {
-    static_assert(std::is_same_v<typename Kokkos::View<P...>::value_type, float>, "reducer::stage: the view must hold float, and not const.");
+    static_assert(std::is_same_v<typename Kokkos::View<P...>::value_type, float>,
+                  "reducer::stage: the view must hold float, and not const.");
     if (!gradient.span_is_contiguous()) return fail_stage(t, "the view is not contiguous; copy it into one that is");
     stage(t, gradient.data(), gradient.size());
   }
@@ -170,10 +178,12 @@ class reducer {
     average();
   }
 
-  /// Takes the last step's memories, factors and step number back, as if it had been skipped; gradients stay as they are.
-  /// All ranks must do so. Once a step; throws `state_error` if there is nothing to take back.
+  /// Takes the last step's memories, factors and step number back, as if it had been skipped; gradients stay as they
+  /// are. All ranks must do so. Once a step; throws `state_error` if there is nothing to take back.
   void rollback() {
-    if (!can_roll_back_) throw state_error("gradpress: rank " + std::to_string(rank()) + ": there is no step to roll back; call rollback at most once, right after average");
+    if (!can_roll_back_)
+      throw state_error("gradpress: rank " + std::to_string(rank()) +
+                        ": there is no step to roll back; call rollback at most once, right after average");
     for (auto* t : by_name_)
       if (t->committed) t->live->undo();
     --number_;
@@ -205,7 +215,9 @@ class reducer {
   step<Exec> context(entry const& t, int phase) const {
     return {exec_, options_.seed, number_, t.key, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
   }
-  step<Exec> context(int phase) const { return {exec_, options_.seed, number_, 0, comm_->rank(), comm_->size(), phase, 0, arena_.get()}; }
+  step<Exec> context(int phase) const {
+    return {exec_, options_.seed, number_, 0, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
+  }
 
   template <class X>
   lane* lane_for(X const& x, message_kind kind) {
@@ -221,13 +233,15 @@ class reducer {
       if (t->name == name) throw configuration_error(here + "was added before; names key the state and must be unique");
     if (cols != 0 && rows > 0xffffffffu / cols) throw configuration_error(here + "has 2^32 elements or more; split it");
     try {
-      check_knobs(m.projector), check_knobs(m.selector), check_knobs(m.quantizer), check_knobs(m.feedback), check_knobs(m.exchange);
+      check_knobs(m.projector), check_knobs(m.selector), check_knobs(m.quantizer), check_knobs(m.feedback),
+          check_knobs(m.exchange);
     } catch (configuration_error const& e) {
       throw configuration_error(here + e.what());
     }
     if constexpr (requires { m.quantizer.largest_world(); })
       if (m.kind.combines == combination::sum && comm_->size() > m.quantizer.largest_world())
-        throw configuration_error(here + "sums codes that wrap beyond " + std::to_string(m.quantizer.largest_world()) + " ranks; use a wider counter type");
+        throw configuration_error(here + "sums codes that wrap beyond " + std::to_string(m.quantizer.largest_world()) +
+                                  " ranks; use a wider counter type");
   }
   template <class P>
   static void check_knobs(P const& p) {
@@ -235,12 +249,15 @@ class reducer {
   }
 
   void stage(tensor t, float* gradient, std::size_t n) {
-    if (t.index >= tensors_.size()) return note(configuration_error("a tensor was staged that this reducer does not know"), nullptr);
+    if (t.index >= tensors_.size())
+      return note(configuration_error("a tensor was staged that this reducer does not know"), nullptr);
     auto& e = *tensors_[t.index];
     if (e.staged) return fail_stage(t, "it was staged twice in one step");
     e.staged = true;
     e.gradient = gradient;
-    if (n != e.dims.size()) return fail_stage(t, "the gradient has " + std::to_string(n) + " elements where " + std::to_string(e.dims.size()) + " were registered");
+    if (n != e.dims.size())
+      return fail_stage(t, "the gradient has " + std::to_string(n) + " elements where " +
+                               std::to_string(e.dims.size()) + " were registered");
     if (gradient == nullptr && n > 0) fail_stage(t, "the gradient is a null pointer");
   }
   void fail_stage(tensor t, std::string const& why) {
@@ -274,10 +291,11 @@ class reducer {
     statistics_.encode_seconds += since(start);
 
     auto const middle = clock::now();
-    for (auto& [text, l] : lanes_) {
-      auto& letter = l->at(phase);
+    for (auto& named : lanes_) {
+      auto& l = *named.second;
+      auto& letter = l.at(phase);
       if (letter.sections.empty()) continue;
-      guarded(phase, text.c_str(), [&] { l->run(context(phase), *comm_, letter); });
+      guarded(phase, named.first.c_str(), [&] { l.run(context(phase), *comm_, letter); });
       arena_->release();
       statistics_.bytes_sent += letter.sent;
       statistics_.messages += letter.messages;
@@ -295,7 +313,8 @@ class reducer {
     for (auto& [text, l] : lanes_) {
       std::size_t capacity = 0, sections = 0;
       for (auto const* t : by_name_)
-        if (in_phase(*t, phase) && &lane_in(*t, phase) == l.get()) capacity += t->live->capacity(phase, comm_->size()), ++sections;
+        if (in_phase(*t, phase) && &lane_in(*t, phase) == l.get())
+          capacity += t->live->capacity(phase, comm_->size()), ++sections;
       l->at(phase).open(capacity, sections);
     }
   }
@@ -376,9 +395,11 @@ class reducer {
       throw communicator_error(where(phase, what) + e.what() + remedy);
     }
   }
-  static constexpr char const* remedy = "; nothing was changed: mend the transport and repeat the step, or restart from a checkpoint";
+  static constexpr char const* remedy =
+      "; nothing was changed: mend the transport and repeat the step, or restart from a checkpoint";
   std::string where(int phase, char const* what) const {
-    return "gradpress: rank " + std::to_string(comm_->rank()) + ": the communicator failed in step " + std::to_string(number_) + ", phase " + std::to_string(phase) + " (" + what + "): ";
+    return "gradpress: rank " + std::to_string(comm_->rank()) + ": the communicator failed in step " +
+           std::to_string(number_) + ", phase " + std::to_string(phase) + " (" + what + "): ";
   }
 
   void unstage() noexcept {
@@ -389,11 +410,16 @@ class reducer {
 
   // ---- state ---------------------------------------------------------------------------------------------------
 
-  checkpoint::header header() const { return {static_cast<std::uint32_t>(comm_->rank()), static_cast<std::uint32_t>(comm_->size()), number_, options_.seed}; }
+  checkpoint::header header() const {
+    return {static_cast<std::uint32_t>(comm_->rank()), static_cast<std::uint32_t>(comm_->size()), number_,
+            options_.seed};
+  }
   std::vector<checkpoint::field> fields() const {
     std::vector<checkpoint::field> all;
     for (auto* t : by_name_)
-      t->live->visit([&](char const* name, buffer<Exec> b) { all.push_back({t->name, t->method, name, {b.data(), b.extent(0)}}); });
+      t->live->visit([&](char const* name, buffer<Exec> b) {
+        all.push_back({t->name, t->method, name, {b.data(), b.extent(0)}});
+      });
     return all;
   }
 };

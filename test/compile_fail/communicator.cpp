@@ -17,11 +17,11 @@ struct streams : archetypes::communicator {
 
 #if defined(CASE_NO_RANK)  // expect: Communicator: needs 'int rank()'
 static_assert(explain_communicator<no_rank>());
-#elif defined(CASE_NO_SIZE)  // expect: Communicator: needs 'int size()'
+#elif defined(CASE_NO_SIZE)    // expect: Communicator: needs 'int size()'
 static_assert(explain_communicator<no_size>());
 #elif defined(CASE_NO_GATHER)  // expect: Communicator: needs 'void all_gather(
 static_assert(explain_communicator<no_gather>());
-#elif defined(CASE_STREAMS)  // expect: Communicator: 'stream_ordered' is true, but calls must block
+#elif defined(CASE_STREAMS)    // expect: Communicator: 'stream_ordered' is true, but calls must block
 static_assert(explain_communicator<streams>());
 #else
 static_assert(explain_communicator<archetypes::communicator>());

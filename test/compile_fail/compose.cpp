@@ -13,21 +13,21 @@ using namespace gradpress;
 
 #if defined(CASE_NOT_A_POLICY)  // expect: compress_with: every argument must be a policy
 auto const method = compress_with(top_k{}, 3);
-#elif defined(CASE_TWICE)  // expect: compress_with: two policies of the same family
+#elif defined(CASE_TWICE)                   // expect: compress_with: two policies of the same family
 auto const method = compress_with(top_k{}, threshold{});
 #elif defined(CASE_ALL_REDUCE_OWN_SUPPORT)  // expect: all_reduce: these messages do not add up
 auto const method = compress_with(top_k{}, all_reduce{});
-#elif defined(CASE_ALL_REDUCE_CODES)  // expect: all_reduce: these messages do not add up
+#elif defined(CASE_ALL_REDUCE_CODES)        // expect: all_reduce: these messages do not add up
 auto const method = compress_with(stochastic_int{}, all_reduce{});
-#elif defined(CASE_GTOP_K_QUANTIZED)  // expect: gtop_k: merges sparse float streams of fixed size
+#elif defined(CASE_GTOP_K_QUANTIZED)        // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(top_k{}, stochastic_int{}, gtop_k{});
-#elif defined(CASE_GTOP_K_VARIABLE)  // expect: gtop_k: merges sparse float streams of fixed size
+#elif defined(CASE_GTOP_K_VARIABLE)         // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(threshold{}, gtop_k{});
-#elif defined(CASE_GTOP_K_DENSE)  // expect: gtop_k: merges sparse float streams of fixed size
+#elif defined(CASE_GTOP_K_DENSE)            // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(gtop_k{});
-#elif defined(CASE_SCATTER_SPARSE)  // expect: scatter_reduce: cuts dense messages into chunks
+#elif defined(CASE_SCATTER_SPARSE)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(random_block{}, scatter_reduce{});
-#elif defined(CASE_SCATTER_AGREED)  // expect: scatter_reduce: cuts dense messages into chunks
+#elif defined(CASE_SCATTER_AGREED)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(ternary{}, scatter_reduce{});
 #else
 auto const method = compress_with(gtop_k{}, error_feedback{}, top_k{.density = 0.1});

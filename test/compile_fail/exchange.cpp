@@ -19,7 +19,7 @@ struct whole : no_run {
 static_assert(explain_exchange<no_accepts>());
 #elif defined(CASE_NO_RUN)  // expect: Exchange: needs 'void run
 static_assert(explain_exchange<no_run>());
-#elif defined(CASE_PAIR)  // expect: Exchange: it does not accept the messages of this composition
+#elif defined(CASE_PAIR)    // expect: Exchange: it does not accept the messages of this composition
 static_assert(explain_pair<whole, message_kind{.fixed_size = false}>());
 #else
 static_assert(explain_exchange<whole>() && explain_pair<whole, message_kind{}>());

@@ -12,7 +12,9 @@ struct no_compensate : no_law {
 };
 struct no_keep : no_compensate {
   template <class Exec, class State>
-  in<Exec> compensate(step<Exec> const&, in<Exec> g, State&, view<Exec>) const { return g; }
+  in<Exec> compensate(step<Exec> const&, in<Exec> g, State&, view<Exec>) const {
+    return g;
+  }
 };
 struct whole : no_keep {
   template <class Exec, class State>
@@ -26,7 +28,7 @@ struct forgets : no_keep {
 static_assert(explain_feedback<no_law>());
 #elif defined(CASE_NO_COMPENSATE)  // expect: Feedback: needs 'in<Exec> compensate
 static_assert(explain_feedback<no_compensate>());
-#elif defined(CASE_NO_KEEP)  // expect: Feedback: with a memory it needs 'void keep
+#elif defined(CASE_NO_KEEP)        // expect: Feedback: with a memory it needs 'void keep
 static_assert(explain_feedback<no_keep>());
 #else
 static_assert(explain_feedback<whole>() && explain_feedback<forgets>());

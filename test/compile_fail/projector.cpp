@@ -18,11 +18,15 @@ struct no_project : no_coefficients {
 };
 struct no_lift : no_project {
   template <class Exec, class State>
-  in<Exec> project(step<Exec> const&, shape, int, in<Exec> a, State&, view<Exec>) const { return a; }
+  in<Exec> project(step<Exec> const&, shape, int, in<Exec> a, State&, view<Exec>) const {
+    return a;
+  }
 };
 struct whole : no_lift {
   template <class Exec, class State>
-  in<Exec> lift(step<Exec> const&, shape, in<Exec> c, State&, view<Exec>) const { return c; }
+  in<Exec> lift(step<Exec> const&, shape, in<Exec> c, State&, view<Exec>) const {
+    return c;
+  }
 };
 struct no_accept : whole {
   static constexpr int rounds = 2;
@@ -30,15 +34,15 @@ struct no_accept : whole {
 
 #if defined(CASE_NO_ROUNDS)  // expect: Projector: needs 'static constexpr int rounds'
 static_assert(explain_projector<no_rounds>());
-#elif defined(CASE_NO_LINEAR)  // expect: Projector: needs 'static constexpr bool linear'
+#elif defined(CASE_NO_LINEAR)        // expect: Projector: needs 'static constexpr bool linear'
 static_assert(explain_projector<no_linear>());
 #elif defined(CASE_NO_COEFFICIENTS)  // expect: Projector: needs 'std::size_t coefficients
 static_assert(explain_projector<no_coefficients>());
-#elif defined(CASE_NO_PROJECT)  // expect: Projector: needs 'in<Exec> project
+#elif defined(CASE_NO_PROJECT)       // expect: Projector: needs 'in<Exec> project
 static_assert(explain_projector<no_project>());
-#elif defined(CASE_NO_LIFT)  // expect: Projector: needs 'in<Exec> lift
+#elif defined(CASE_NO_LIFT)          // expect: Projector: needs 'in<Exec> lift
 static_assert(explain_projector<no_lift>());
-#elif defined(CASE_NO_ACCEPT)  // expect: Projector: with more than one round it needs 'void accept
+#elif defined(CASE_NO_ACCEPT)        // expect: Projector: with more than one round it needs 'void accept
 static_assert(explain_projector<no_accept>());
 #else
 static_assert(explain_projector<whole>());

@@ -27,9 +27,9 @@ struct half_agreed : whole {
 static_assert(explain_quantizer<no_adds_as>());
 #elif defined(CASE_NO_CODE_BYTES)  // expect: Quantizer: needs 'std::size_t code_bytes
 static_assert(explain_quantizer<no_code_bytes>());
-#elif defined(CASE_NO_CODEC)  // expect: Quantizer: needs 'encode
+#elif defined(CASE_NO_CODEC)       // expect: Quantizer: needs 'encode
 static_assert(explain_quantizer<no_codec>());
-#elif defined(CASE_HALF_AGREED)  // expect: Quantizer: with 'agreement_size' it needs 'propose'
+#elif defined(CASE_HALF_AGREED)    // expect: Quantizer: with 'agreement_size' it needs 'propose'
 static_assert(explain_quantizer<half_agreed>());
 #else
 static_assert(explain_quantizer<whole>());

@@ -29,7 +29,9 @@ struct no_select : no_max_kept {
 };
 struct returns_int : no_select {
   template <class Exec>
-  int select(step<Exec> const&, in<Exec>, selection<Exec>&) const { return 0; }
+  int select(step<Exec> const&, in<Exec>, selection<Exec>&) const {
+    return 0;
+  }
 };
 struct no_default : whole {
   explicit no_default(int) {}
@@ -37,17 +39,17 @@ struct no_default : whole {
 
 #if defined(CASE_NO_DEFAULT)  // expect: Selector: must be default-constructible and copyable
 static_assert(explain_selector<no_default>());
-#elif defined(CASE_NO_NAME)  // expect: Selector: needs 'static constexpr std::string_view name'
+#elif defined(CASE_NO_NAME)        // expect: Selector: needs 'static constexpr std::string_view name'
 static_assert(explain_selector<no_name>());
-#elif defined(CASE_NO_WHERE)  // expect: Selector: needs 'static constexpr support where'
+#elif defined(CASE_NO_WHERE)       // expect: Selector: needs 'static constexpr support where'
 static_assert(explain_selector<no_where>());
 #elif defined(CASE_NO_FIXED_SIZE)  // expect: Selector: needs 'static constexpr bool fixed_size'
 static_assert(explain_selector<no_fixed_size>());
-#elif defined(CASE_NO_MAX_KEPT)  // expect: Selector: needs 'std::size_t max_kept
+#elif defined(CASE_NO_MAX_KEPT)    // expect: Selector: needs 'std::size_t max_kept
 static_assert(explain_selector<no_max_kept>());
-#elif defined(CASE_NO_SELECT)  // expect: Selector: needs 'void select
+#elif defined(CASE_NO_SELECT)      // expect: Selector: needs 'void select
 static_assert(explain_selector<no_select>());
-#elif defined(CASE_WRONG_RETURN)  // expect: Selector: needs 'void select
+#elif defined(CASE_WRONG_RETURN)   // expect: Selector: needs 'void select
 static_assert(explain_selector<returns_int>());
 #else
 static_assert(explain_selector<whole>());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A user's program: two workers, here two threads of one process, average their gradients, sending the largest entries only.
+// A user's program: two workers, here two threads of one process, average their gradients, sending the largest entries
+// only.
 #include <gradpress/gradpress.hpp>
 
 #include <cmath>
@@ -14,7 +15,8 @@ int main(int argc, char** argv) {
 
   gp::run_ranks(2, [&](gp::thread_communicator& comm) {
     gp::reducer reducer{Kokkos::Serial{}, comm};
-    auto const weights = reducer.add("weights", 64, 16, gp::compress_with(gp::top_k{.density = 0.01}, gp::error_feedback{}));
+    auto const weights =
+        reducer.add("weights", 64, 16, gp::compress_with(gp::top_k{.density = 0.01}, gp::error_feedback{}));
     std::vector<float> gradient(64 * 16, 0.0f);
     gradient[7] = static_cast<float>(1 + comm.rank());
     reducer.average(weights, gradient.data());

@@ -59,7 +59,9 @@ TEST_CASE("reducer: ranks agree before the first byte") {
       r.average(r.add(odd(c) ? "fc2.weight" : "fc1.weight", 12), std::span(g));
     });
     CHECK(has(text, "tensor names of rank 2"));
-    CHECK(has(text, "rank 0 has staged 'fc1.weight' 12 x 1 by identity|all|none|none|all_reduce, rank 2 has staged 'fc2.weight'"));
+    CHECK(has(
+        text,
+        "rank 0 has staged 'fc1.weight' 12 x 1 by identity|all|none|none|all_reduce, rank 2 has staged 'fc2.weight'"));
   }
   SUBCASE("shape") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
@@ -151,7 +153,8 @@ TEST_CASE("reducer: after an error the same reducer goes on as if nothing had ha
     r.stage(w, std::span(g));
     r.stage(x, std::span(h));
     r.average();
-    if (r.step_number() != 1 || g[0] != 1.f || h[5] != 2.f || h[11] != 0.f) throw std::runtime_error("the step after the error is wrong");
+    if (r.step_number() != 1 || g[0] != 1.f || h[5] != 2.f || h[11] != 0.f)
+      throw std::runtime_error("the step after the error is wrong");
   });
 }
 
@@ -173,8 +176,12 @@ TEST_CASE("reducer: registration may be in any order, and a name only once") {
   thread_communicator alone(group, 0);
   reducer r{Kokkos::Serial{}, alone};
   r.add("w", 3);
-  CHECK_THROWS_WITH_AS(r.add("w", 4), "gradpress: rank 0: tensor 'w' was added before; names key the state and must be unique", configuration_error);
-  CHECK_THROWS_WITH_AS(r.add("v", 3, 1, compress_with(top_k{.density = 0})), "gradpress: rank 0: tensor 'v' top_k: density must lie in (0, 1], it is 0.000000", configuration_error);
+  CHECK_THROWS_WITH_AS(r.add("w", 4),
+                       "gradpress: rank 0: tensor 'w' was added before; names key the state and must be unique",
+                       configuration_error);
+  CHECK_THROWS_WITH_AS(r.add("v", 3, 1, compress_with(top_k{.density = 0})),
+                       "gradpress: rank 0: tensor 'v' top_k: density must lie in (0, 1], it is 0.000000",
+                       configuration_error);
   CHECK_THROWS_AS(r.add("huge", 1u << 20, 1u << 12), configuration_error);
 }
 
@@ -182,9 +189,13 @@ TEST_CASE("reducer: codes that would wrap are refused before anything is sent") 
   struct many {
     int rank() const { return 0; }
     int size() const { return 128; }
-    void all_gather(std::span<std::byte const>, std::span<std::byte>) const { throw std::runtime_error("nothing should be sent"); }
+    void all_gather(std::span<std::byte const>, std::span<std::byte>) const {
+      throw std::runtime_error("nothing should be sent");
+    }
   };
   reducer r{Kokkos::Serial{}, many{}};
   CHECK_NOTHROW(r.add("w16", 8, 1, compress_with(ternary{})));
-  CHECK_THROWS_WITH_AS(r.add("w8", 8, 1, compress_with(ternary8{})), "gradpress: rank 0: tensor 'w8' sums codes that wrap beyond 127 ranks; use a wider counter type", configuration_error);
+  CHECK_THROWS_WITH_AS(r.add("w8", 8, 1, compress_with(ternary8{})),
+                       "gradpress: rank 0: tensor 'w8' sums codes that wrap beyond 127 ranks; use a wider counter type",
+                       configuration_error);
 }

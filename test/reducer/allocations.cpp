@@ -55,15 +55,27 @@ TEST_CASE("reducer: no allocation after the first step") {
   auto const steps = [](auto& comm) {
     reducer r{Kokkos::Serial{}, comm};
     std::vector<reducer<Kokkos::Serial>::tensor> const t = {
-        r.add("dense", n), r.add("bf16", n, 1, compress_with(bf16{})), r.add("bf16ef", n, 1, compress_with(bf16{}, error_feedback{})), r.add("topk", n, 1, top_k_sgd(0.01)),
-        r.add("gtopk", n, 1, gtop_k_sgd(0.001)), r.add("block", n, 1, compress_with(random_block{}, error_feedback{})), r.add("randomk", n, 1, compress_with(random_k{}, ef21{})),
-        r.add("threshold", n, 1, compress_with(threshold{.tau = 0.49})), r.add("powersgd", 400, 500, power_sgd()), r.add("lq", 400, 500, lq_sgd()), r.add("int4", n, 1, qsgd(4)),
-        r.add("scatter", n, 1, compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{})), r.add("sign", n, 1, ef_sign_sgd()), r.add("ternary", n, 1, tern_grad())};
+        r.add("dense", n),
+        r.add("bf16", n, 1, compress_with(bf16{})),
+        r.add("bf16ef", n, 1, compress_with(bf16{}, error_feedback{})),
+        r.add("topk", n, 1, top_k_sgd(0.01)),
+        r.add("gtopk", n, 1, gtop_k_sgd(0.001)),
+        r.add("block", n, 1, compress_with(random_block{}, error_feedback{})),
+        r.add("randomk", n, 1, compress_with(random_k{}, ef21{})),
+        r.add("threshold", n, 1, compress_with(threshold{.tau = 0.49})),
+        r.add("powersgd", 400, 500, power_sgd()),
+        r.add("lq", 400, 500, lq_sgd()),
+        r.add("int4", n, 1, qsgd(4)),
+        r.add("scatter", n, 1, compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{})),
+        r.add("sign", n, 1, ef_sign_sgd()),
+        r.add("ternary", n, 1, tern_grad())};
     std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));
     long before = 0;
     for (int s = 0; s < 4; ++s) {
       for (auto& v : g)
-        for (std::size_t i = 0; i < n; ++i) v[i] = key{static_cast<std::uint64_t>(comm.rank() + 1)}.uniform(i) - 0.5f;  // the same in each step: the same counts
+        for (std::size_t i = 0; i < n; ++i)
+          v[i] = key{static_cast<std::uint64_t>(comm.rank() + 1)}.uniform(i) -
+                 0.5f;  // the same in each step: the same counts
       std::byte token{}, all[4];
       comm.all_gather({&token, 1}, {all, static_cast<std::size_t>(comm.size())});
       if (s == 2) before = allocations;  // the first step, and what grew in it, are over
@@ -78,7 +90,8 @@ TEST_CASE("reducer: no allocation after the first step") {
   CHECK(allocations > 100);  // the first step's were seen
   run_ranks(2, [&](thread_communicator& c) {
     auto const m = steps(c);
-    if (m != 0) throw std::runtime_error("rank " + std::to_string(c.rank()) + " saw " + std::to_string(m) + " allocations");
+    if (m != 0)
+      throw std::runtime_error("rank " + std::to_string(c.rank()) + " saw " + std::to_string(m) + " allocations");
   });
 #else
   MESSAGE("SKIP: allocations can be counted with glibc and without sanitizers only");

@@ -4,10 +4,10 @@
 #include <gradpress/communicate/faulty.hpp>
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/feedback/ef21.hpp>
+#include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/threshold.hpp>
-#include <gradpress/quantize/cast.hpp>
 
 #include <doctest/doctest.h>
 
@@ -34,9 +34,14 @@ struct trainer {
   std::vector<std::vector<float>> g;
 
   trainer(thread_communicator c, faults f) : comm(c, std::move(f)), r(Kokkos::Serial{}, comm) {
-    handles = {r.add("dense", n), r.add("gtop_k", n, 1, gtop_k_sgd(0.05)), r.add("low_rank", 30, 20, power_sgd()), r.add("lq", 20, 30, lq_sgd()),
-               r.add("ternary", n, 1, tern_grad()), r.add("threshold", n, 1, compress_with(threshold{.tau = 0.3}, error_feedback{})),
-               r.add("scatter", n, 1, compress_with(stochastic_int{.bits = 4, .block = 64}, error_feedback{}, scatter_reduce{})),
+    handles = {r.add("dense", n),
+               r.add("gtop_k", n, 1, gtop_k_sgd(0.05)),
+               r.add("low_rank", 30, 20, power_sgd()),
+               r.add("lq", 20, 30, lq_sgd()),
+               r.add("ternary", n, 1, tern_grad()),
+               r.add("threshold", n, 1, compress_with(threshold{.tau = 0.3}, error_feedback{})),
+               r.add("scatter", n, 1,
+                     compress_with(stochastic_int{.bits = 4, .block = 64}, error_feedback{}, scatter_reduce{})),
                r.add("block", n, 1, compress_with(random_block{.density = 0.1}, ef21{}))};
   }
   void step() {
@@ -53,7 +58,9 @@ struct trainer {
   std::map<std::string, std::vector<float>> state() {
     std::map<std::string, std::vector<float>> all;
     for (std::size_t t = 0; t < handles.size(); ++t)
-      r.visit(handles[t], [&](char const* name, auto b) { all[std::to_string(t) + name].assign(b.data(), b.data() + b.extent(0)); });
+      r.visit(handles[t], [&](char const* name, auto b) {
+        all[std::to_string(t) + name].assign(b.data(), b.data() + b.extent(0));
+      });
     return all;
   }
 };
@@ -105,7 +112,8 @@ TEST_CASE("reducer: a communicator that throws at its k-th call, for every k, on
             } catch (communicator_error const& e) {
               ++errors;
               std::string const what = e.what();
-              if (what.find("gradpress: rank " + std::to_string(c.rank()) + ": the communicator failed in step 1") != 0) ++wrong;
+              if (what.find("gradpress: rank " + std::to_string(c.rank()) + ": the communicator failed in step 1") != 0)
+                ++wrong;
               if (!t.gradients_untouched() || t.state() != before) ++wrong;
               throw;
             }
@@ -142,7 +150,9 @@ TEST_CASE("reducer: damaged messages are one payload_error on all ranks, and not
           ++passed;
         } catch (error const& e) {
           ++errors;
-          if (std::string(e.what()).find("nothing was changed") == std::string::npos && std::string(e.what()).find("Nothing was sent or changed") == std::string::npos) ++wrong;
+          if (std::string(e.what()).find("nothing was changed") == std::string::npos &&
+              std::string(e.what()).find("Nothing was sent or changed") == std::string::npos)
+            ++wrong;
           if (!t.gradients_untouched() || t.state() != before) ++wrong;
           if (dynamic_cast<communicator_error const*>(&e) != nullptr) throw;  // the transport is broken: leave it
         }
@@ -151,8 +161,8 @@ TEST_CASE("reducer: damaged messages are one payload_error on all ranks, and not
         run_ranks(P, body, std::chrono::seconds(5));
       } catch (communicator_error const&) {
       }
-      // Sums and agreed numbers carry no header: a bit flipped by the transport's own arithmetic is a wrong number that no
-      // receiver can tell. Everything gathered or merged is checked, and the control messages compare unequal.
+      // Sums and agreed numbers carry no header: a bit flipped by the transport's own arithmetic is a wrong number that
+      // no receiver can tell. Everything gathered or merged is checked, and the control messages compare unequal.
       CHECK((errors == 0 || errors == P || passed + errors == P));
       CHECK(wrong == 0);
       if (hit) ++(errors == P ? detected : harmless);
@@ -170,7 +180,9 @@ TEST_CASE("reducer: an exception of one rank's own policy is an error on all ran
     try {
       r.average(w, std::span(g));
     } catch (error const& e) {
-      if (std::string(e.what()).find("rank 1: tensor 'w': not today") != std::string::npos && g == gradient(c.rank(), 0)) ++errors;
+      if (std::string(e.what()).find("rank 1: tensor 'w': not today") != std::string::npos &&
+          g == gradient(c.rank(), 0))
+        ++errors;
     }
   });
   CHECK(errors == 4);
@@ -181,7 +193,9 @@ TEST_CASE("reducer: a sum that overflows is an error on all ranks, and enters no
   run_ranks(3, [&](thread_communicator& c) {
     reducer r{Kokkos::Serial{}, c};
     std::vector<float> g(n, 3e38f);
-    for (auto const& handle : {r.add("dense", n), r.add("block", n, 1, compress_with(random_block{.density = 0.5}, error_feedback{})), r.add("fp16", n, 1, compress_with(fp16{}, error_feedback{}))}) {
+    for (auto const& handle :
+         {r.add("dense", n), r.add("block", n, 1, compress_with(random_block{.density = 0.5}, error_feedback{})),
+          r.add("fp16", n, 1, compress_with(fp16{}, error_feedback{}))}) {
       try {
         r.average(handle, std::span(g));
       } catch (non_finite_error const&) {

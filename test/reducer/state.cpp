@@ -20,11 +20,13 @@ struct names {
 };
 
 /// Trains steps [from, to) and appends every update.
-void train(reducer<Kokkos::Serial>& r, std::vector<reducer<Kokkos::Serial>::tensor> const& handles, int rank, int from, int to, std::vector<float>& log) {
+void train(reducer<Kokkos::Serial>& r, std::vector<reducer<Kokkos::Serial>::tensor> const& handles, int rank, int from,
+           int to, std::vector<float>& log) {
   for (int s = from; s < to; ++s) {
     std::vector<std::vector<float>> g(handles.size(), std::vector<float>(600));
     for (std::size_t t = 0; t < g.size(); ++t)
-      for (std::size_t i = 0; i < 600; ++i) g[t][i] = key{static_cast<std::uint64_t>(s)}.with(static_cast<std::uint64_t>(rank)).with(t).uniform(i) - 0.5f;
+      for (std::size_t i = 0; i < 600; ++i)
+        g[t][i] = key{static_cast<std::uint64_t>(s)}.with(static_cast<std::uint64_t>(rank)).with(t).uniform(i) - 0.5f;
     for (std::size_t t = 0; t < g.size(); ++t) r.stage(handles[t], std::span(g[t]));
     r.average();
     for (auto const& v : g) log.insert(log.end(), v.begin(), v.end());
@@ -59,7 +61,8 @@ TEST_CASE("reducer: save, load and go on equals never having stopped, bit for bi
     b.load(file);
     if (b.step_number() != 5) throw std::runtime_error("wrong step number");
     train(b, hb, c.rank(), 5, 10, resumed);
-    if (std::memcmp(through.data(), resumed.data(), 4 * through.size()) != 0) throw std::runtime_error("resumed differently");
+    if (std::memcmp(through.data(), resumed.data(), 4 * through.size()) != 0)
+      throw std::runtime_error("resumed differently");
   });
 }
 
@@ -80,7 +83,8 @@ TEST_CASE("reducer: rollback takes a step back, bit for bit, once") {
     }
     train(b, hb, c.rank(), 3, 6, detour);
     if (twice) throw std::runtime_error("rolled back twice");
-    if (std::memcmp(straight.data(), detour.data(), 4 * straight.size()) != 0) throw std::runtime_error("rolled back differently");
+    if (std::memcmp(straight.data(), detour.data(), 4 * straight.size()) != 0)
+      throw std::runtime_error("rolled back differently");
   });
 }
 
@@ -95,7 +99,9 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
   auto const bytes = file.str();
   auto const refusal = [](auto& r, std::string const& text) {
     std::vector<float> before, after;
-    auto const look = [](std::vector<float>& to) { return [&to](char const*, auto b) { to.insert(to.end(), b.data(), b.data() + b.extent(0)); }; };
+    auto const look = [](std::vector<float>& to) {
+      return [&to](char const*, auto b) { to.insert(to.end(), b.data(), b.data() + b.extent(0)); };
+    };
     r.visit({0}, look(before));
     std::istringstream in(text);
     std::string what = "accepted";
@@ -111,12 +117,14 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
   SUBCASE("another shape") {
     reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
     b.add("w", 21, 1, top_k_sgd(0.1));
-    CHECK(refusal(b, bytes).find("tensor 'w': has 21 values of 'residual' here and 20 in the checkpoint") != std::string::npos);
+    CHECK(refusal(b, bytes).find("tensor 'w': has 21 values of 'residual' here and 20 in the checkpoint") !=
+          std::string::npos);
   }
   SUBCASE("another method") {
     reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
     b.add("w", 20, 1, ef_sign_sgd());
-    CHECK(refusal(b, bytes).find("tensor 'w': was saved by identity|top_k(density=0.1)|none|error_feedback|all_gather and is now identity|all|sign") != std::string::npos);
+    CHECK(refusal(b, bytes).find("tensor 'w': was saved by identity|top_k(density=0.1)|none|error_feedback|all_gather "
+                                 "and is now identity|all|sign") != std::string::npos);
   }
   SUBCASE("another name") {
     reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
@@ -127,7 +135,8 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
     reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
     b.add("w", 20, 1, top_k_sgd(0.1));
     b.add("new", 20, 1, top_k_sgd(0.1));
-    CHECK(refusal(b, bytes).find("tensor 'new': has state 'residual' that is not in the checkpoint") != std::string::npos);
+    CHECK(refusal(b, bytes).find("tensor 'new': has state 'residual' that is not in the checkpoint") !=
+          std::string::npos);
   }
   SUBCASE("another seed") {
     reducer b{Kokkos::Serial{}, alone, {.seed = 2}};

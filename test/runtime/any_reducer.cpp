@@ -32,9 +32,12 @@ std::string method_of(std::string const& text) {
 TEST_CASE("runtime: a text is the composition it names, knobs by position, by name, in any order") {
   CHECK(method_of("dense") == "identity|all|none|none|all_reduce");
   CHECK(method_of("top_k(0.05) | error_feedback") == "identity|top_k(density=0.05)|none|error_feedback|all_gather");
-  CHECK(method_of(" error_feedback|top_k( density = 0.05 )|gtop_k(published)") == "identity|top_k(density=0.05)|none|error_feedback|gtop_k(dropped=published)");
-  CHECK(method_of("stochastic_int(4, mode=nearest)|error_feedback") == "identity|all|stochastic_int(bits=4,block=1024,mode=nearest)|error_feedback|all_gather");
-  CHECK(method_of("low_rank(rank=3) | log(bits=4) | error_feedback") == "low_rank(rank=3)|all|log(alpha=10,bits=4)|error_feedback|all_gather");
+  CHECK(method_of(" error_feedback|top_k( density = 0.05 )|gtop_k(published)") ==
+        "identity|top_k(density=0.05)|none|error_feedback|gtop_k(dropped=published)");
+  CHECK(method_of("stochastic_int(4, mode=nearest)|error_feedback") ==
+        "identity|all|stochastic_int(bits=4,block=1024,mode=nearest)|error_feedback|all_gather");
+  CHECK(method_of("low_rank(rank=3) | log(bits=4) | error_feedback") ==
+        "low_rank(rank=3)|all|log(alpha=10,bits=4)|error_feedback|all_gather");
 }
 
 TEST_CASE("runtime: the text form gives the same bits as the composition in code") {
@@ -42,10 +45,12 @@ TEST_CASE("runtime: the text form gives the same bits as the composition in code
     any_reducer a{Kokkos::Serial{}, c, "top_k(0.1) | stochastic_int(bits=8) | error_feedback", {.seed = 4}};
     reducer b{Kokkos::Serial{}, c, {.seed = 4}};
     auto const ta = a.add("w", 500);
-    auto const tb = b.add("w", 500, 1, compress_with(top_k{.density = 0.1}, stochastic_int{.bits = 8}, error_feedback{}));
+    auto const tb =
+        b.add("w", 500, 1, compress_with(top_k{.density = 0.1}, stochastic_int{.bits = 8}, error_feedback{}));
     for (int s = 0; s < 3; ++s) {
       std::vector<float> x(500), y;
-      for (std::size_t i = 0; i < x.size(); ++i) x[i] = key{static_cast<std::uint64_t>(s * 10 + c.rank())}.uniform(i) - 0.5f;
+      for (std::size_t i = 0; i < x.size(); ++i)
+        x[i] = key{static_cast<std::uint64_t>(s * 10 + c.rank())}.uniform(i) - 0.5f;
       y = x;
       a.average(ta, std::span(x));
       b.average(tb, std::span(y));
@@ -62,8 +67,10 @@ TEST_CASE("runtime: a wrong text is one clear error") {
   CHECK(has(refusal("Top-K"), "does not begin with a policy's name"));
   CHECK(has(refusal("top_k | top_k"), "'top_k' stands there twice"));
   CHECK(has(refusal("topk(0.1) | error_feedback"), "names what the catalogue lacks: 'topk'"));
-  CHECK(has(refusal("ternary | error_feedback"), "is not in the catalogue; it has: dense, bf16, fp16, bf16 | error_feedback,"));
-  CHECK(has(refusal("top_k(many) | error_feedback"), "gradpress: top_k: 'many' is not a value for knob number 1; its knobs are: density"));
+  CHECK(has(refusal("ternary | error_feedback"),
+            "is not in the catalogue; it has: dense, bf16, fp16, bf16 | error_feedback,"));
+  CHECK(has(refusal("top_k(many) | error_feedback"),
+            "gradpress: top_k: 'many' is not a value for knob number 1; its knobs are: density"));
   CHECK(has(refusal("top_k(0.1, 3) | error_feedback"), "there is no knob for value number 2"));
   CHECK(has(refusal("top_k(k=3) | error_feedback"), "there is no knob 'k'; its knobs are: density"));
   CHECK(has(refusal("top_k(7) | error_feedback"), "density must lie in (0, 1]"));

@@ -28,7 +28,8 @@ struct case_tensor {
   shape dims;
 };
 inline std::vector<case_tensor> const& case_tensors() {
-  static std::vector<case_tensor> const all = {{"n0", {0, 1}}, {"n1", {1, 1}}, {"n31", {31, 1}}, {"n32", {8, 4}}, {"n33", {3, 11}}, {"n1000", {40, 25}}};
+  static std::vector<case_tensor> const all = {{"n0", {0, 1}},  {"n1", {1, 1}},   {"n31", {31, 1}},
+                                               {"n32", {8, 4}}, {"n33", {3, 11}}, {"n1000", {40, 25}}};
   return all;
 }
 
@@ -65,14 +66,16 @@ struct diary {
 // ---- bytes by the formulas of docs/wire.md; those of the codes alone have their own tests -----------------------------
 
 inline std::size_t pad4(std::size_t n) { return (n + 3) & ~std::size_t{3}; }
-/// A composition without its type: what the check needs to know, so that it is compiled once and not once a composition.
+/// A composition without its type: what the check needs to know, so that it is compiled once and not once a
+/// composition.
 struct composition {
   using reducer_type = reducer<Kokkos::Serial>;
   std::string text;
   memory_law law = memory_law::none;
   bool fixed_size = true;
   bool loses_mass = false;  ///< the published put-back of gTop-k, by design
-  bool sums_narrow = false;  ///< sums in 16 bits round again inside the transport: stated, and held to the wire's precision
+  bool sums_narrow =
+      false;  ///< sums in 16 bits round again inside the transport: stated, and held to the wire's precision
   std::function<reducer_type::tensor(reducer_type&, case_tensor const&)> add;
   std::function<std::uint64_t(int P, int rank)> bytes;  ///< a step
 };
@@ -97,7 +100,7 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X> const& c, int P, int r
     if constexpr (std::same_as<X, all_gather>) total += body + (c.kind.combines == combination::sum ? 0 : 32);
     if constexpr (std::same_as<X, scatter_reduce>) total += static_cast<std::uint64_t>(P) * (32 + first_chunks);
     if constexpr (std::same_as<X, gtop_k>) {
-      std::uint64_t sends = rank == 0 ? 0 : 1;                                       // once up
+      std::uint64_t sends = rank == 0 ? 0 : 1;                                      // once up
       for (int d = 1; d < P; d *= 2) sends += rank % (2 * d) == 0 && rank + d < P;  // and down to each child
       total += sends * (32 + body);
     }
@@ -113,7 +116,9 @@ composition describe_composition(compressor<Pr, S, Q, F, X> const& c) {
   d.fixed_size = S::fixed_size;
   if constexpr (std::same_as<X, gtop_k>) d.loses_mass = c.exchange.dropped == put_back::published;
   d.sums_narrow = std::same_as<X, all_reduce> && is_narrow(scalar_of<typename Q::adds_as>);
-  d.add = [c](composition::reducer_type& r, case_tensor const& t) { return r.add(t.name, t.dims.rows, t.dims.cols, c); };
+  d.add = [c](composition::reducer_type& r, case_tensor const& t) {
+    return r.add(t.name, t.dims.rows, t.dims.cols, c);
+  };
   d.bytes = [c](int P, int rank) { return bytes_by_formula(c, P, rank); };
   return d;
 }
@@ -128,7 +133,9 @@ inline void write_diary(composition const& method, thread_communicator& comm, di
     auto const& t = tensors[(i + static_cast<std::size_t>(comm.rank())) % tensors.size()];
     handles.push_back(method.add(r, t));
   }
-  std::rotate(handles.begin(), handles.end() - static_cast<std::ptrdiff_t>(static_cast<std::size_t>(comm.rank()) % tensors.size()), handles.end());
+  std::rotate(handles.begin(),
+              handles.end() - static_cast<std::ptrdiff_t>(static_cast<std::size_t>(comm.rank()) % tensors.size()),
+              handles.end());
   auto const snapshot = [&] {
     std::vector<fields> all;
     for (auto const h : handles) all.push_back(state_of_tensor(r, h));
@@ -137,11 +144,14 @@ inline void write_diary(composition const& method, thread_communicator& comm, di
   for (int s = 0; s < steps; ++s) {
     std::vector<diary::entry> page(tensors.size());
     auto const before = snapshot();
-    for (std::size_t i = 0; i < tensors.size(); ++i) page[i].gradient = page[i].update = gradient_of(comm.rank(), s, i, tensors[i].dims.size());
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      page[i].gradient = page[i].update = gradient_of(comm.rank(), s, i, tensors[i].dims.size());
     if (s == poisoned_step) {  // one rank's NaN, then the same step again without it
       auto poisoned = page;
       bool const mine = comm.rank() == comm.size() - 1;
-      if (mine) poisoned[4].update[17] = s % 2 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+      if (mine)
+        poisoned[4].update[17] =
+            s % 2 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
       auto const handed_in = poisoned[4].update;
       for (std::size_t i = 0; i < tensors.size(); ++i) r.stage(handles[i], poisoned[i].update.data());
       try {
@@ -149,11 +159,14 @@ inline void write_diary(composition const& method, thread_communicator& comm, di
         d.complaint = "a NaN on one rank was not reported";
       } catch (non_finite_error const& e) {
         std::string const what = e.what();
-        if (what.find("tensor 'n33'") == std::string::npos || what.find("rank " + std::to_string(comm.size() - 1)) == std::string::npos)
+        if (what.find("tensor 'n33'") == std::string::npos ||
+            what.find("rank " + std::to_string(comm.size() - 1)) == std::string::npos)
           d.complaint = "the error names neither tensor nor rank: " + what;
       }
       if (snapshot() != before) d.complaint = "a poisoned step changed a memory";
-      if (std::memcmp(poisoned[4].update.data(), handed_in.data(), 4 * handed_in.size()) != 0 || poisoned[5].update != page[5].update) d.complaint = "a poisoned step changed a gradient";
+      if (std::memcmp(poisoned[4].update.data(), handed_in.data(), 4 * handed_in.size()) != 0 ||
+          poisoned[5].update != page[5].update)
+        d.complaint = "a poisoned step changed a gradient";
     }
     r.reset_statistics();
     for (std::size_t i = 0; i < tensors.size(); ++i) r.stage(handles[i], std::span<float>(page[i].update));
@@ -165,7 +178,9 @@ inline void write_diary(composition const& method, thread_communicator& comm, di
   }
 }
 
-inline bool same_bits(std::vector<float> const& a, std::vector<float> const& b) { return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), 4 * a.size()) == 0); }
+inline bool same_bits(std::vector<float> const& a, std::vector<float> const& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), 4 * a.size()) == 0);
+}
 
 /// Largest violation of the memory's law over all elements, relative to the largest number involved.
 inline double law_violation(memory_law law, std::vector<diary> const& ranks, int s, std::size_t t) {
@@ -179,11 +194,14 @@ inline double law_violation(memory_law law, std::vector<diary> const& ranks, int
       if (law == memory_law::additive) {
         left += static_cast<double>(e.gradient[i]) + e.before.at("residual")[i];
         right += e.update[i] + static_cast<double>(e.after.at("residual")[i]);
-        scale = std::max({scale, std::abs(static_cast<double>(e.gradient[i])) + std::abs(e.before.at("residual")[i]), std::abs(static_cast<double>(e.update[i])), std::abs(static_cast<double>(e.after.at("residual")[i]))});
+        scale = std::max({scale, std::abs(static_cast<double>(e.gradient[i])) + std::abs(e.before.at("residual")[i]),
+                          std::abs(static_cast<double>(e.update[i])),
+                          std::abs(static_cast<double>(e.after.at("residual")[i]))});
       } else {
         left += e.after.at("mirror")[i];
         right += e.after.at("mine")[i];
-        scale = std::max({scale, std::abs(static_cast<double>(e.after.at("mirror")[i])), std::abs(static_cast<double>(e.after.at("mine")[i])), 1.0});
+        scale = std::max({scale, std::abs(static_cast<double>(e.after.at("mirror")[i])),
+                          std::abs(static_cast<double>(e.after.at("mine")[i])), 1.0});
       }
     }
     worst = std::max(worst, std::abs(left - right) / (P * scale));
@@ -194,7 +212,8 @@ inline double law_violation(memory_law law, std::vector<diary> const& ranks, int
 inline void check_composition(composition const& method, int P) {
   INFO("composition ", method.text, ", P = ", P);
   std::vector<diary> ranks(static_cast<std::size_t>(P));
-  REQUIRE_NOTHROW(run_ranks(P, [&](thread_communicator& comm) { write_diary(method, comm, ranks[static_cast<std::size_t>(comm.rank())]); }));
+  REQUIRE_NOTHROW(run_ranks(
+      P, [&](thread_communicator& comm) { write_diary(method, comm, ranks[static_cast<std::size_t>(comm.rank())]); }));
   std::string bad;
   for (auto const& d : ranks)
     if (!d.complaint.empty()) bad = d.complaint;
@@ -209,11 +228,14 @@ inline void check_composition(composition const& method, int P) {
       if (method.law == memory_law::none || method.loses_mass) continue;
       double const violation = law_violation(method.law, ranks, s, t);
       if (!(violation < (method.sums_narrow ? 0.03 : 4e-6)))
-        bad = "the memory's law is broken by " + std::to_string(violation) + " in step " + std::to_string(s) + ", tensor " + case_tensors()[t].name;
+        bad = "the memory's law is broken by " + std::to_string(violation) + " in step " + std::to_string(s) +
+              ", tensor " + case_tensors()[t].name;
     }
   for (int r = 0; r < P && bad.empty() && method.fixed_size; ++r)
     for (auto const b : ranks[static_cast<std::size_t>(r)].bytes)
-      if (auto const formula = method.bytes(P, r); b != formula) bad = "rank " + std::to_string(r) + " sent " + std::to_string(b) + " bytes, the formula says " + std::to_string(formula);
+      if (auto const formula = method.bytes(P, r); b != formula)
+        bad = "rank " + std::to_string(r) + " sent " + std::to_string(b) + " bytes, the formula says " +
+              std::to_string(formula);
   CHECK(bad == "");
 }
 
@@ -240,7 +262,8 @@ void check_exchanges(Pr p, S s, Q q, F f, tally& count) {
   check_if_legal(p, s, q, f, all_gather{}, count);
   check_if_legal(p, s, q, f, scatter_reduce{}, count);
   check_if_legal(p, s, q, f, gtop_k{}, count);
-  if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>)) check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
+  if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>))
+    check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
 }
 template <class Pr, class S, class Q>
 void check_feedbacks(Pr p, S s, Q q, tally& count) {

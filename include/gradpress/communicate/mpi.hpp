@@ -22,7 +22,7 @@ namespace gradpress {
 /// - Sums     by MPI_Allreduce for float, double and integers; narrow floats are derived. Bitwise equal results on all
 ///            ranks are what the common implementations give; the standard recommends and does not demand it.
 /// - Sizes    what exceeds `piece` bytes travels in pieces of that size, since MPI counts in int. All ranks use the
-/// same.
+///            same.
 /// - Errors   MPI's own text in a `communicator_error`. Ranks that wait inside MPI for one that failed cannot be
 ///            released by us: end the program (MPI_Abort), as MPI programs do.
 class mpi_communicator {

@@ -16,12 +16,16 @@ concept has_accepts = requires {
   { X::accepts(message_kind{}) } -> std::same_as<bool>;
 };
 template <class X>
-concept has_run = requires(X const x, step<probe> const& ctx, transport& t, letter<probe>& l) { x.run(ctx, t, l); };
+concept has_run = requires(X const x, step<probe> const& ctx, transport& t, letter<probe>& l) {
+  x.run(ctx, t, l);
+};
 }  // namespace concepts
 
 /// An exchange that gives each rank a chunk of every tensor to reduce (its messages are encoded chunk by chunk).
 template <class X>
-inline constexpr bool chunks_tensors = requires { requires X::chunked; };
+inline constexpr bool chunks_tensors = requires {
+  requires X::chunked;
+};
 
 /// An Exchange decides how messages meet.
 ///
@@ -45,7 +49,8 @@ consteval bool explain_exchange() {
   else if constexpr (!concepts::has_accepts<X>)
     static_assert(always_false<X>, "Exchange: needs 'static constexpr bool accepts(message_kind)'.");
   else if constexpr (!concepts::has_run<X>)
-    static_assert(always_false<X>, "Exchange: needs 'void run(ctx, transport&, letter&) const' for any execution space.");
+    static_assert(always_false<X>,
+                  "Exchange: needs 'void run(ctx, transport&, letter&) const' for any execution space.");
   return exchange<X>;
 }
 

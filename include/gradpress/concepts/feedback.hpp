@@ -22,11 +22,15 @@ concept has_law = requires {
   { F::law } -> std::convertible_to<memory_law>;
 };
 template <class F>
-concept has_compensate = requires(F const f, step<probe> const& ctx, in<probe> g, state_of<F, probe>& s, view<probe> room) {
+concept has_compensate = requires(F const f, step<probe> const& ctx, in<probe> g, state_of<F, probe>& s,
+                                  view<probe> room) {
   { f.compensate(ctx, g, s, room) } -> std::same_as<in<probe>>;
 };
 template <class F>
-concept has_keep = requires(F const f, step<probe> const& ctx, in<probe> g, buffer<probe>& rest, state_of<F, probe>& s) { f.keep(ctx, g, rest, s); };
+concept has_keep = requires(F const f, step<probe> const& ctx, in<probe> g, buffer<probe>& rest,
+                            state_of<F, probe>& s) {
+  f.keep(ctx, g, rest, s);
+};
 }  // namespace concepts
 
 /// Does this Feedback have a memory at all? Without one nothing of this rank's own is ever decoded.
@@ -45,8 +49,8 @@ inline constexpr bool remembers = F::law != memory_law::none;
 /// | `f.apply(ctx, update, state)`         | void         | optional, at the commit: may replace the mean update           |
 /// | `f.undo(rest, state)`                 | void         | takes the last `keep` and `apply` back; if it remembers        |
 template <class F>
-concept feedback = std::semiregular<F> && concepts::has_name<F> && concepts::has_law<F> && concepts::has_compensate<F> &&
-                   (!remembers<F> || concepts::has_keep<F>);
+concept feedback = std::semiregular<F> && concepts::has_name<F> && concepts::has_law<F> &&
+    concepts::has_compensate<F> &&(!remembers<F> || concepts::has_keep<F>);
 
 /// Fails to compile with one plain sentence about the first thing that F lacks.
 template <class F>
@@ -58,7 +62,8 @@ consteval bool explain_feedback() {
   else if constexpr (!concepts::has_law<F>)
     static_assert(always_false<F>, "Feedback: needs 'static constexpr memory_law law' (none, additive or mirrored).");
   else if constexpr (!concepts::has_compensate<F>)
-    static_assert(always_false<F>, "Feedback: needs 'in<Exec> compensate(ctx, g, state, room) const' for any execution space.");
+    static_assert(always_false<F>,
+                  "Feedback: needs 'in<Exec> compensate(ctx, g, state, room) const' for any execution space.");
   else if constexpr (F::law != memory_law::none && !concepts::has_keep<F>)
     static_assert(always_false<F>, "Feedback: with a memory it needs 'void keep(ctx, g, rest, state) const'.");
   return feedback<F>;

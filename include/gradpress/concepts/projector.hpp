@@ -23,7 +23,8 @@ concept has_coefficients = requires(P const p) {
   { p.coefficients(shape{}, 0) } -> std::same_as<std::size_t>;
 };
 template <class P>
-concept has_project = requires(P const p, step<probe> const& ctx, in<probe> a, state_of<P, probe>& s, view<probe> room) {
+concept has_project = requires(P const p, step<probe> const& ctx, in<probe> a, state_of<P, probe>& s,
+                               view<probe> room) {
   { p.project(ctx, shape{}, 0, a, s, room) } -> std::same_as<in<probe>>;
 };
 template <class P>
@@ -31,12 +32,16 @@ concept has_lift = requires(P const p, step<probe> const& ctx, in<probe> c, stat
   { p.lift(ctx, shape{}, c, s, room) } -> std::same_as<in<probe>>;
 };
 template <class P>
-concept has_accept = requires(P const p, step<probe> const& ctx, in<probe> mean, state_of<P, probe>& s) { p.accept(ctx, shape{}, 0, mean, s); };
+concept has_accept = requires(P const p, step<probe> const& ctx, in<probe> mean, state_of<P, probe>& s) {
+  p.accept(ctx, shape{}, 0, mean, s);
+};
 }  // namespace concepts
 
 /// A projector whose coefficients are the tensor's own elements, in order. Nothing is copied and nothing is lifted.
 template <class P>
-concept keeps_coordinates = requires { requires P::keeps_coordinates; };
+concept keeps_coordinates = requires {
+  requires P::keeps_coordinates;
+};
 
 /// A Projector changes the representation before anything is selected.
 ///
@@ -59,9 +64,9 @@ concept keeps_coordinates = requires { requires P::keeps_coordinates; };
 /// | `p.project_sum(ctx, dims, g, e, a, state, room)` | bool, round 0 in one pass: a = g + e and its coefficients; false: not finite |
 /// | `p.lift_both(ctx, dims, mean, own, state, g, a)` | one pass: g = lift(mean), a -= lift(own)                          |
 template <class P>
-concept projector = std::semiregular<P> && concepts::has_name<P> && concepts::has_rounds<P> && concepts::has_linear<P> &&
-                    concepts::has_coefficients<P> && concepts::has_project<P> && concepts::has_lift<P> &&
-                    (P::rounds == 1 || concepts::has_accept<P>);
+concept projector = std::semiregular<P> && concepts::has_name<P> && concepts::has_rounds<P> &&
+    concepts::has_linear<P> && concepts::has_coefficients<P> && concepts::has_project<P> && concepts::has_lift<P> &&
+    (P::rounds == 1 || concepts::has_accept<P>);
 
 /// Fails to compile with one plain sentence about the first thing that P lacks.
 template <class P>
@@ -77,11 +82,15 @@ consteval bool explain_projector() {
   else if constexpr (!concepts::has_coefficients<P>)
     static_assert(always_false<P>, "Projector: needs 'std::size_t coefficients(shape, int round) const'.");
   else if constexpr (!concepts::has_project<P>)
-    static_assert(always_false<P>, "Projector: needs 'in<Exec> project(ctx, dims, round, a, state, room) const' for any execution space.");
+    static_assert(
+        always_false<P>,
+        "Projector: needs 'in<Exec> project(ctx, dims, round, a, state, room) const' for any execution space.");
   else if constexpr (!concepts::has_lift<P>)
-    static_assert(always_false<P>, "Projector: needs 'in<Exec> lift(ctx, dims, c, state, room) const' for any execution space.");
+    static_assert(always_false<P>,
+                  "Projector: needs 'in<Exec> lift(ctx, dims, c, state, room) const' for any execution space.");
   else if constexpr (P::rounds > 1 && !concepts::has_accept<P>)
-    static_assert(always_false<P>, "Projector: with more than one round it needs 'void accept(ctx, dims, round, mean, state) const'.");
+    static_assert(always_false<P>,
+                  "Projector: with more than one round it needs 'void accept(ctx, dims, round, mean, state) const'.");
   return projector<P>;
 }
 

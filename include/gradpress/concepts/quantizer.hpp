@@ -10,18 +10,22 @@ namespace gradpress {
 
 namespace concepts {
 template <class Q>
-concept has_adds_as = requires { typename Q::adds_as; };
+concept has_adds_as = requires {
+  typename Q::adds_as;
+};
 template <class Q>
 concept has_code_bytes = requires(Q const q) {
   { q.code_bytes(std::size_t{}) } -> std::same_as<std::size_t>;
 };
 template <class Q>
-concept has_codec = requires(Q const q, step<probe> const& ctx, in<probe> x, view<probe> y, bytes<probe> codes, in_bytes<probe> c) {
+concept has_codec = requires(Q const q, step<probe> const& ctx, in<probe> x, view<probe> y, bytes<probe> codes,
+                             in_bytes<probe> c) {
   { q.encode(ctx, x, codes) } -> void_or_bool;
   q.decode(ctx, c, y);
 };
 template <class Q>
-concept has_agreed_codec = requires(Q const q, step<probe> const& ctx, in<probe> x, view<probe> y, bytes<probe> codes, in_bytes<probe> c) {
+concept has_agreed_codec = requires(Q const q, step<probe> const& ctx, in<probe> x, view<probe> y, bytes<probe> codes,
+                                    in_bytes<probe> c) {
   { q.propose(ctx, x, y) } -> void_or_bool;
   q.encode(ctx, x, x, codes);
   q.decode(ctx, c, x, y);
@@ -66,8 +70,9 @@ concept agreeing = requires(Q const q) {
 /// | `q.finite(ctx, codes, m)`                | do these codes, or their sum, decode to finite numbers?                 |
 /// | `q.largest_world()`                      | most ranks whose codes add without wrapping                             |
 template <class Q>
-concept quantizer = std::semiregular<Q> && concepts::has_name<Q> && concepts::has_adds_as<Q> && concepts::has_code_bytes<Q> &&
-                    ((agreeing<Q> && concepts::has_agreed_codec<Q>) || (!agreeing<Q> && concepts::has_codec<Q>));
+concept quantizer = std::semiregular<Q> && concepts::has_name<Q> && concepts::has_adds_as<Q> &&
+    concepts::has_code_bytes<Q> &&
+    ((agreeing<Q> && concepts::has_agreed_codec<Q>) || (!agreeing<Q> && concepts::has_codec<Q>));
 
 /// Fails to compile with one plain sentence about the first thing that Q lacks.
 template <class Q>
@@ -77,13 +82,18 @@ consteval bool explain_quantizer() {
   else if constexpr (!concepts::has_name<Q>)
     static_assert(always_false<Q>, "Quantizer: needs 'static constexpr std::string_view name'.");
   else if constexpr (!concepts::has_adds_as<Q>)
-    static_assert(always_false<Q>, "Quantizer: needs 'using adds_as' (the type whose sum decodes to the sum, or void).");
+    static_assert(always_false<Q>,
+                  "Quantizer: needs 'using adds_as' (the type whose sum decodes to the sum, or void).");
   else if constexpr (!concepts::has_code_bytes<Q>)
     static_assert(always_false<Q>, "Quantizer: needs 'std::size_t code_bytes(std::size_t m) const'.");
   else if constexpr (agreeing<Q> && !concepts::has_agreed_codec<Q>)
-    static_assert(always_false<Q>, "Quantizer: with 'agreement_size' it needs 'propose', 'encode(ctx, x, agreed, codes)' and 'decode(ctx, codes, agreed, x)'.");
+    static_assert(always_false<Q>,
+                  "Quantizer: with 'agreement_size' it needs 'propose', 'encode(ctx, x, agreed, codes)' and "
+                  "'decode(ctx, codes, agreed, x)'.");
   else if constexpr (!agreeing<Q> && !concepts::has_codec<Q>)
-    static_assert(always_false<Q>, "Quantizer: needs 'encode(ctx, x, codes) const' and 'decode(ctx, codes, x) const' for any execution space.");
+    static_assert(
+        always_false<Q>,
+        "Quantizer: needs 'encode(ctx, x, codes) const' and 'decode(ctx, codes, x) const' for any execution space.");
   return quantizer<Q>;
 }
 

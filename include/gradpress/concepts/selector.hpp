@@ -65,8 +65,8 @@ concept has_name = requires {
 ///
 /// With `where == shared`, `select` must not look at x. Laws: test/concepts/selector_laws.hpp.
 template <class S>
-concept selector = std::semiregular<S> && concepts::has_name<S> && concepts::has_where<S> && concepts::has_fixed_size<S> &&
-                   concepts::has_max_kept<S> && concepts::has_select<S>;
+concept selector = std::semiregular<S> && concepts::has_name<S> && concepts::has_where<S> &&
+    concepts::has_fixed_size<S> && concepts::has_max_kept<S> && concepts::has_select<S>;
 
 /// Fails to compile with one plain sentence about the first thing that S lacks.
 template <class S>

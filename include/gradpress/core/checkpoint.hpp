@@ -98,7 +98,9 @@ inline void write(std::ostream& to, header const& h, std::vector<field> const& f
   }
   w.number(checksum(w.bytes()));
   to.write(reinterpret_cast<char const*>(w.bytes().data()), static_cast<std::streamsize>(w.bytes().size()));
-  if (!to) throw state_error("gradpress: rank " + std::to_string(h.rank) + ": the checkpoint could not be written; check the disk");
+  if (!to)
+    throw state_error("gradpress: rank " + std::to_string(h.rank) +
+                      ": the checkpoint could not be written; check the disk");
 }
 
 /// Fills `fields` from a stream. Everything is checked before anything is written. Returns the header that was read.
@@ -109,17 +111,24 @@ inline header read(std::istream& from, header const& here, std::vector<field> co
   detail::reader r(all, who);
   if (r.number<std::uint32_t>() != detail::magic) throw state_error(who + "this is not a gradpress checkpoint");
   if (auto const v = r.number<std::uint32_t>(); v != detail::version)
-    throw state_error(who + "the checkpoint has format " + std::to_string(v) + ", this library reads " + std::to_string(detail::version));
+    throw state_error(who + "the checkpoint has format " + std::to_string(v) + ", this library reads " +
+                      std::to_string(detail::version));
   if (all.size() < 8 + 8) throw state_error(who + "the checkpoint is truncated; use another copy");
   std::uint64_t sum = 0;
   std::memcpy(&sum, all.data() + all.size() - 8, 8);
-  if (sum != checksum(all.first(all.size() - 8))) throw state_error(who + "the checkpoint is damaged or truncated; use another copy");
+  if (sum != checksum(all.first(all.size() - 8)))
+    throw state_error(who + "the checkpoint is damaged or truncated; use another copy");
   header h;
   h.rank = r.number<std::uint32_t>(), h.world = r.number<std::uint32_t>();
   h.step = r.number<std::uint64_t>(), h.seed = r.number<std::uint64_t>();
-  if (h.world != here.world) throw state_error(who + "the checkpoint is of " + std::to_string(h.world) + " ranks, this world has " + std::to_string(here.world) + "; resume with as many ranks");
-  if (h.rank != here.rank) throw state_error(who + "the checkpoint is of rank " + std::to_string(h.rank) + "; load each rank's own file");
-  if (h.seed != here.seed) throw state_error(who + "the checkpoint was made with seed " + std::to_string(h.seed) + ", this reducer has " + std::to_string(here.seed));
+  if (h.world != here.world)
+    throw state_error(who + "the checkpoint is of " + std::to_string(h.world) + " ranks, this world has " +
+                      std::to_string(here.world) + "; resume with as many ranks");
+  if (h.rank != here.rank)
+    throw state_error(who + "the checkpoint is of rank " + std::to_string(h.rank) + "; load each rank's own file");
+  if (h.seed != here.seed)
+    throw state_error(who + "the checkpoint was made with seed " + std::to_string(h.seed) + ", this reducer has " +
+                      std::to_string(here.seed));
 
   auto const count = r.number<std::uint64_t>();
   std::vector<std::pair<field const*, std::span<std::byte const>>> found;
@@ -136,15 +145,21 @@ inline header read(std::istream& from, header const& here, std::vector<field> co
     }
     auto const what = who + "tensor '" + tensor + "': ";
     if (!known) throw state_error(what + "is in the checkpoint and not in this reducer; add it before loading");
-    if (match != nullptr && match->method != method) throw state_error(what + "was saved by " + method + " and is now " + match->method + "; use the same method");
-    if (match == nullptr) throw state_error(what + "its method has no state named '" + name + "'; it was saved by " + method);
-    if (match->values.size() != size) throw state_error(what + "has " + std::to_string(match->values.size()) + " values of '" + name + "' here and " + std::to_string(size) + " in the checkpoint; use the same shape");
+    if (match != nullptr && match->method != method)
+      throw state_error(what + "was saved by " + method + " and is now " + match->method + "; use the same method");
+    if (match == nullptr)
+      throw state_error(what + "its method has no state named '" + name + "'; it was saved by " + method);
+    if (match->values.size() != size)
+      throw state_error(what + "has " + std::to_string(match->values.size()) + " values of '" + name + "' here and " +
+                        std::to_string(size) + " in the checkpoint; use the same shape");
     found.emplace_back(match, values);
   }
   for (auto const& f : fields) {
     bool loaded = false;
     for (auto const& [match, values] : found) loaded |= match == &f;
-    if (!loaded) throw state_error(who + "tensor '" + f.tensor + "': has state '" + f.name + "' that is not in the checkpoint; it was added after the save");
+    if (!loaded)
+      throw state_error(who + "tensor '" + f.tensor + "': has state '" + f.name +
+                        "' that is not in the checkpoint; it was added after the save");
   }
   for (auto const& [match, values] : found)
     if (!values.empty()) std::memcpy(match->values.data(), values.data(), values.size());

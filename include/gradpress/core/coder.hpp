@@ -13,9 +13,9 @@ namespace gradpress {
 
 /// How a section's messages arrived.
 enum class arrival_form {
-  sum,   ///< one message, the sum of (or merged from) all ranks' contributions
-  each,  ///< P messages, one a rank, in rank order
-  chunks ///< P messages; number p is the mean of chunk p of the tensor
+  sum,    ///< one message, the sum of (or merged from) all ranks' contributions
+  each,   ///< P messages, one a rank, in rank order
+  chunks  ///< P messages; number p is the mean of chunk p of the tensor
 };
 
 /// What an exchange delivers to a tensor in one phase. Lives until the step ends.
@@ -39,7 +39,8 @@ class coder {
   virtual std::size_t encode(step<Exec> const&, in<Exec> g, bytes<Exec> out) = 0;
   /// A legal message that contributes nothing, for a rank that failed and must not leave the others waiting.
   virtual std::size_t silence(step<Exec> const&, bytes<Exec> out) = 0;
-  /// Throws `payload_error` if these messages cannot be what an honest rank sent; `non_finite_error` if a sum overflowed.
+  /// Throws `payload_error` if these messages cannot be what an honest rank sent; `non_finite_error` if a sum
+  /// overflowed.
   virtual void check(step<Exec> const&, arrival<Exec>) = 0;
   /// A phase that is not the last: what was agreed on, or the mean factor. Tentative state only.
   virtual void accept(step<Exec> const&, arrival<Exec>) = 0;

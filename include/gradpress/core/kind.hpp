@@ -20,10 +20,10 @@ template <class T>
 inline constexpr bool is_wire_scalar = false;
 template <class T>
 inline constexpr scalar scalar_of = scalar::f32;
-#define GRADPRESS_SCALAR(T, S) \
-  template <>                  \
+#define GRADPRESS_SCALAR(T, S)                    \
+  template <>                                     \
   inline constexpr bool is_wire_scalar<T> = true; \
-  template <>                  \
+  template <>                                     \
   inline constexpr scalar scalar_of<T> = scalar::S;
 GRADPRESS_SCALAR(float, f32)
 GRADPRESS_SCALAR(double, f64)
@@ -66,10 +66,18 @@ struct message_kind {
 [[nodiscard]] inline std::string describe(message_kind const& k) {
   std::string text;
   switch (k.combines) {
-    case combination::sum: text = std::string("sum ") + name_of(k.element); break;
-    case combination::max: text = std::string("max ") + name_of(k.element); break;
-    case combination::merge: text = "merge"; break;
-    case combination::nothing: text = "decode"; break;
+    case combination::sum:
+      text = std::string("sum ") + name_of(k.element);
+      break;
+    case combination::max:
+      text = std::string("max ") + name_of(k.element);
+      break;
+    case combination::merge:
+      text = "merge";
+      break;
+    case combination::nothing:
+      text = "decode";
+      break;
   }
   return text + (k.fixed_size ? "" : " variable") + (k.dense ? " dense" : "");
 }

@@ -24,14 +24,18 @@ struct exchange {};
 }  // namespace family
 
 template <class P>
-concept policy = requires { typename P::family; };
+concept policy = requires {
+  typename P::family;
+};
 
 /// A public number of a policy: `static constexpr auto knobs = std::tuple{knob{"density", &top_k::density}};`
 template <class Member, class Policy>
 struct knob {
   char const* name;
-  Member Policy::* field;
+  Member Policy::*field;
 };
+template <class Member, class Policy>
+knob(char const*, Member Policy::*) -> knob<Member, Policy>;
 
 /// FNV-1a, 64 bit: names and configurations become digests with it, never messages.
 class digest {
@@ -81,7 +85,10 @@ std::string describe(P const& p) {
   if constexpr (requires { P::knobs; }) {
     char separator = '(';
     std::apply(
-        [&](auto... k) { ((text += separator, text += k.name, text += '=', text += detail::knob_text(p.*k.field), separator = ','), ...); },
+        [&](auto... k) {
+          ((text += separator, text += k.name, text += '=', text += detail::knob_text(p.*k.field), separator = ','),
+           ...);
+        },
         P::knobs);
     text += separator == '(' ? "" : ")";
   }

@@ -38,7 +38,8 @@ class growing {
   bytes<Exec> room(std::size_t n) {
     if (n > block_.extent(0)) {
       block_ = {};
-      block_ = buffer<Exec, std::byte>(Kokkos::view_alloc("gradpress::message", Kokkos::WithoutInitializing), n + n / 8);
+      block_ =
+          buffer<Exec, std::byte>(Kokkos::view_alloc("gradpress::message", Kokkos::WithoutInitializing), n + n / 8);
     }
     return part(block_, 0, n);
   }
@@ -114,12 +115,12 @@ class letter {
     letter_header h;
     if (m.extent(0) >= sizeof h) {
       std::memcpy(&h, m.data(), sizeof h);
-      char const* why = h.magic != letter_header::expected_magic ? "is not a gradpress message"
+      char const* why = h.magic != letter_header::expected_magic       ? "is not a gradpress message"
                         : h.version != letter_header::expected_version ? "has another wire version"
                         : h.step != ctx.number || h.phase != ctx.phase ? "belongs to another step or phase"
-                        : h.length != m.extent(0) - sizeof h ? "is truncated"
+                        : h.length != m.extent(0) - sizeof h           ? "is truncated"
                         : h.checksum != gradpress::checksum({m.data() + sizeof h, h.length}) ? "fails its checksum"
-                                                                                          : nullptr;
+                                                                                             : nullptr;
       if (why == nullptr) return true;
       complain(std::string("the message from rank ") + std::to_string(from) + ' ' + why);
     } else {
@@ -145,8 +146,8 @@ class letter {
   }
 
   std::vector<in_bytes<Exec>> arrived;
-  std::vector<std::byte const*> bases;   ///< scratch of exchanges, kept so that no step allocates
-  std::vector<std::size_t> sizes;        ///< likewise
+  std::vector<std::byte const*> bases;  ///< scratch of exchanges, kept so that no step allocates
+  std::vector<std::size_t> sizes;       ///< likewise
 
  private:
   growing<Exec> mine_block_, inbox_block_, outbox_block_;

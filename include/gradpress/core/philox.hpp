@@ -36,7 +36,8 @@ KOKKOS_INLINE_FUNCTION philox_block philox(std::uint64_t key, std::uint64_t coun
   return {{c0, c1, c2, c3}};
 }
 
-/// A stream of random numbers that ranks either share or own, derived by name from (seed, step, tensor, purpose[, rank]).
+/// A stream of random numbers that ranks either share or own, derived by name from (seed, step, tensor, purpose[,
+/// rank]).
 struct key {
   std::uint64_t value = 0;
 

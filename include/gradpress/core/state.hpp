@@ -31,7 +31,7 @@ struct state_for {
   using type = stateless;
 };
 template <class Policy, class Exec>
-  requires requires { typename Policy::template state<Exec>; }
+requires requires { typename Policy::template state<Exec>; }
 struct state_for<Policy, Exec> {
   using type = typename Policy::template state<Exec>;
 };

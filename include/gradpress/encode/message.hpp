@@ -53,11 +53,13 @@ struct message_layout {
       std::uint32_t count = 0;
       if (m.extent(0) < 4) throw payload_error("is too short for its count");
       std::memcpy(&count, m.data(), 4);
-      if (count > l.count) throw payload_error("claims " + std::to_string(count) + " entries of at most " + std::to_string(l.count));
+      if (count > l.count)
+        throw payload_error("claims " + std::to_string(count) + " entries of at most " + std::to_string(l.count));
       l.count = count;
     }
     if (m.extent(0) != size(q, l.count))
-      throw payload_error("has " + std::to_string(m.extent(0)) + " bytes where " + std::to_string(l.count) + " entries need " + std::to_string(size(q, l.count)));
+      throw payload_error("has " + std::to_string(m.extent(0)) + " bytes where " + std::to_string(l.count) +
+                          " entries need " + std::to_string(size(q, l.count)));
     if constexpr (indexed) l.indices = as<index_t>(part(m, counted ? 4 : 0, 4 * l.count));
     l.codes = part(m, codes_at(l.count), q.code_bytes(l.count));
     return l;
@@ -65,7 +67,8 @@ struct message_layout {
   /// Throws `payload_error` unless the indices ascend inside [0, n).
   void check_indices(std::size_t n) const {
     if constexpr (indexed)
-      if (!kernel::valid_indices(indices.data(), count, n)) throw payload_error("has indices that do not ascend inside the tensor");
+      if (!kernel::valid_indices(indices.data(), count, n))
+        throw payload_error("has indices that do not ascend inside the tensor");
   }
 };
 

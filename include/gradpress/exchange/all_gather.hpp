@@ -83,15 +83,18 @@ struct all_gather {
     for (std::size_t s = 0; s < sections; ++s) l.sections[s].first = s * P, l.sections[s].count = P;
     for (std::size_t p = 0; p < P; ++p) {
       std::size_t at = l.header_bytes() + table;
-      if (at > l.sizes[p]) return l.complain("the message from rank " + std::to_string(p) + " is too short for its section table");
+      if (at > l.sizes[p])
+        return l.complain("the message from rank " + std::to_string(p) + " is too short for its section table");
       for (std::size_t s = 0; s < sections; ++s) {
         std::uint32_t size = 0;
         std::memcpy(&size, l.bases[p] + l.header_bytes() + 4 * s, 4);
-        if (size > l.sizes[p] - at) return l.complain("the message from rank " + std::to_string(p) + " has a section that reaches past its end");
+        if (size > l.sizes[p] - at)
+          return l.complain("the message from rank " + std::to_string(p) + " has a section that reaches past its end");
         l.arrived[s * P + p] = in_bytes<Exec>(l.bases[p] + at, size);
         at += size;
       }
-      if (at != l.sizes[p]) return l.complain("the message from rank " + std::to_string(p) + " is longer than its sections");
+      if (at != l.sizes[p])
+        return l.complain("the message from rank " + std::to_string(p) + " is longer than its sections");
     }
   }
 };

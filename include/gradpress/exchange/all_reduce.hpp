@@ -12,7 +12,8 @@ namespace gradpress {
 ///
 /// - Accepts    sums and maxima of fixed size.
 /// - Network    2 (P-1)/P of the message each way with a ring; the transport's own algorithm decides.
-/// - Replicas   equal bit for bit if the transport's sum is the same on all ranks: ours are, and so are the usual ones of MPI.
+/// - Replicas   equal bit for bit if the transport's sum is the same on all ranks: ours are, and so are the usual ones
+///              of MPI.
 /// - Precision  bfloat16 and float16 sums round again inside the transport, and no memory owns that; with a memory
 ///              `automatic` takes scatter_reduce (or all_gather) for them instead.
 struct all_reduce {
@@ -24,7 +25,8 @@ struct all_reduce {
   }
   template <message_kind Kind>
   static consteval bool explain() {
-    static_assert(accepts(Kind), "all_reduce: these messages do not add up; use a shared support and additive codes, or all_gather.");
+    static_assert(accepts(Kind),
+                  "all_reduce: these messages do not add up; use a shared support and additive codes, or all_gather.");
     return accepts(Kind);
   }
 

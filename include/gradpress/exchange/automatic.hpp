@@ -28,8 +28,9 @@ namespace detail {
 template <message_kind Kind, bool Remembers>
 struct resolve_automatic {
   static constexpr bool rounds_again = Remembers && is_narrow(Kind.element) && Kind.combines == combination::sum;
-  using type = std::conditional_t<all_reduce::accepts(Kind) && !rounds_again, all_reduce,
-                                  std::conditional_t<rounds_again && scatter_reduce::accepts(Kind), scatter_reduce, all_gather>>;
+  using type =
+      std::conditional_t<all_reduce::accepts(Kind) && !rounds_again, all_reduce,
+                         std::conditional_t<rounds_again && scatter_reduce::accepts(Kind), scatter_reduce, all_gather>>;
 };
 template <class X, message_kind Kind, bool Remembers>
 struct resolve {

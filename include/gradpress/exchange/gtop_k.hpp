@@ -22,9 +22,10 @@ constexpr std::array<std::string_view, 2> names_of(put_back) { return {"owner_ke
 /// - Result    at most k entries a tensor. Depends on rank order: ranks keep their numbers from run to run.
 /// - Any P     the tree is cut, not padded: rank r sends to r - d where r mod 2d = d.
 /// - Memory    `published` loses an entry that one merge drops and another subtree brings back under the same index
-///             (P = 4, k = 1, signals (2,0,0), (0,3,0), (2,0,0), (2.5,0,0): 2.0 vanishes). `owner_keeps` has no such case.
-/// - Source    S. Shi et al., A Distributed Synchronous SGD Algorithm with Global Top-k Sparsification for Low Bandwidth
-///             Networks, ICDCS 2019, algorithms 3 and 4. Differs: any P, and the default put-back.
+///             (P = 4, k = 1, signals (2,0,0), (0,3,0), (2,0,0), (2.5,0,0): 2.0 vanishes). `owner_keeps` has no such
+///             case.
+/// - Source    S. Shi et al., A Distributed Synchronous SGD Algorithm with Global Top-k Sparsification for Low
+///             Bandwidth Networks, ICDCS 2019, algorithms 3 and 4. Differs: any P, and the default put-back.
 struct gtop_k {
   put_back dropped = put_back::owner_keeps;
 
@@ -35,7 +36,9 @@ struct gtop_k {
   static constexpr bool accepts(message_kind k) { return k.combines == combination::merge && k.fixed_size; }
   template <message_kind Kind>
   static consteval bool explain() {
-    static_assert(accepts(Kind), "gtop_k: merges sparse float streams of fixed size; use a selector with its own support, such as top_k, and no quantizer.");
+    static_assert(accepts(Kind),
+                  "gtop_k: merges sparse float streams of fixed size; use a selector with its own support, such as "
+                  "top_k, and no quantizer.");
     return accepts(Kind);
   }
 
@@ -62,7 +65,8 @@ struct gtop_k {
     for (int d = top / 2; d >= 1; d /= 2) {
       int const target = r % (2 * d) == 0 && r + d < P ? r + d : -1, source = r % (2 * d) == d ? r - d : -1;
       hop(target, source);
-      if (source >= 0 && l.opens(ctx, theirs, source) && theirs.extent(0) > 0) std::memcpy(mine.data(), theirs.data(), theirs.extent(0));
+      if (source >= 0 && l.opens(ctx, theirs, source) && theirs.extent(0) > 0)
+        std::memcpy(mine.data(), theirs.data(), theirs.extent(0));
     }
     if (dropped == put_back::published && l.complaint.empty())
       for (auto const& s : l.sections) s.who->reclaim(l.context_of(ctx, s), part(mine, s.at, s.size));
@@ -75,7 +79,8 @@ struct gtop_k {
   void merge(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> theirs, int source) const {
     for (auto const& s : l.sections) {
       try {
-        s.who->merge(l.context_of(ctx, s), part(l.mine(), s.at, s.size), part(theirs, s.at, s.size), dropped == put_back::owner_keeps);
+        s.who->merge(l.context_of(ctx, s), part(l.mine(), s.at, s.size), part(theirs, s.at, s.size),
+                     dropped == put_back::owner_keeps);
       } catch (payload_error const& e) {
         l.complain("the message from rank " + std::to_string(source) + ' ' + e.what());
       }

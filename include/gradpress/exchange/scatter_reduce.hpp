@@ -23,10 +23,14 @@ struct scatter_reduce {
   static constexpr std::string_view name = "scatter_reduce";
   static constexpr bool chunked = true;
 
-  static constexpr bool accepts(message_kind k) { return k.dense && !k.agreed && k.fixed_size && k.combines != combination::max; }
+  static constexpr bool accepts(message_kind k) {
+    return k.dense && !k.agreed && k.fixed_size && k.combines != combination::max;
+  }
   template <message_kind Kind>
   static consteval bool explain() {
-    static_assert(accepts(Kind), "scatter_reduce: cuts dense messages into chunks; use it without a selector and with a quantizer that needs no agreement.");
+    static_assert(accepts(Kind),
+                  "scatter_reduce: cuts dense messages into chunks; use it without a selector and with a quantizer "
+                  "that needs no agreement.");
     return accepts(Kind);
   }
 
@@ -70,7 +74,8 @@ struct scatter_reduce {
   }
 
   template <class Exec>
-  static void reduce(step<Exec> const& ctx, letter<Exec>& l, int r, int P, std::size_t block, bytes<Exec> in, bytes<Exec> out) {
+  static void reduce(step<Exec> const& ctx, letter<Exec>& l, int r, int P, std::size_t block, bytes<Exec> in,
+                     bytes<Exec> out) {
     std::memset(out.data(), 0, block);  // a chunk that cannot be reduced travels as zeros, and the step fails
     for (int p = 0; p < P; ++p)
       if (!l.opens(ctx, part(in, static_cast<std::size_t>(p) * block, block), p)) return;

@@ -11,8 +11,8 @@
 
 namespace gradpress {
 
-/// EF21: every rank keeps G_i, an estimate of its own gradient, and the mirror G = mean of all G_i, which is the update.
-/// The signal is g - G_i; what is delivered of it moves G_i, the mean of it moves G.
+/// EF21: every rank keeps G_i, an estimate of its own gradient, and the mirror G = mean of all G_i, which is the
+/// update. The signal is g - G_i; what is delivered of it moves G_i, the mean of it moves G.
 ///
 /// - Shape   G_i and G, and one spare of each: four floats an element with the coder's buffer.
 /// - Law     mirrored: G equals the mean of the G_i (to rounding), and is equal bit for bit on all ranks.
@@ -30,7 +30,9 @@ struct ef21 {
   struct state {
     buffer<Exec> mine, mirror, spare;
     state(ef21 const&, step<Exec> const&, shape d)
-        : mine("gradpress::mine", d.size()), mirror("gradpress::mirror", d.size()), spare("gradpress::spare", d.size()) {}
+        : mine("gradpress::mine", d.size()),
+          mirror("gradpress::mirror", d.size()),
+          spare("gradpress::spare", d.size()) {}
     template <class V>
     void visit(V&& v) {
       v("mine", mine);

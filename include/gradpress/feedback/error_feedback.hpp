@@ -14,8 +14,8 @@ namespace gradpress {
 /// a = g + e; after the step e = a - (what was really delivered of a).
 ///
 /// - Shape   e: one float an element, and one buffer of the same size that the step writes into.
-/// - Units   those of the gradient: the learning rate is applied after decoding. With a changing rate the old residual is
-///           in old units; a slow schedule does not notice.
+/// - Units   those of the gradient: the learning rate is applied after decoding. With a changing rate the old residual
+///           is in old units; a slow schedule does not notice.
 /// - Cost    12 bytes an element where a fused hook exists (read g and e, write a); the commit swaps two buffers.
 /// - Law     additive: the sum over ranks of a equals P times the update plus the sum of e.
 /// - Source  Seide et al., Interspeech 2014; Karimireddy et al., Error Feedback Fixes SignSGD, ICML 2019, algorithm 2.

@@ -10,8 +10,8 @@ namespace gradpress {
 
 /// The signal is the gradient itself; nothing is copied and nothing of this rank's own is decoded.
 ///
-/// - Use   with unbiased quantizers (stochastic_int, ternary) and with casts. A biased selector without a memory may not
-///         converge at all: workers whose large entries cancel hide the small ones for ever.
+/// - Use   with unbiased quantizers (stochastic_int, ternary) and with casts. A biased selector without a memory may
+///         not converge at all: workers whose large entries cancel hide the small ones for ever.
 struct no_feedback {
   using family = family::feedback;
   static constexpr std::string_view name = "none";

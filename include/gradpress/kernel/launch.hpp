@@ -29,8 +29,8 @@ class chunk_function {
 
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, chunk_function>)
-  chunk_function(F const& f)  // NOLINT: implicit on purpose
+  requires(!std::is_same_v<std::remove_cvref_t<F>, chunk_function>)
+      chunk_function(F const& f)  // NOLINT: implicit on purpose
       : self_(std::addressof(f)), call_([](void const* self, std::size_t c) { (*static_cast<F const*>(self))(c); }) {}
   void operator()(std::size_t chunk) const { call_(self_, chunk); }
 };
@@ -49,8 +49,7 @@ void for_chunks(Exec const& exec, char const* label, std::size_t chunks, chunk_f
 /// Runs f(begin, end) on consecutive ranges of `grain` elements that cover [0, n).
 template <class Exec, class F>
 void for_ranges(Exec const& exec, char const* label, std::size_t n, std::size_t grain, F const& f) {
-  for_chunks(exec, label, (n + grain - 1) / grain,
-             [&](std::size_t c) { f(c * grain, std::min(n, (c + 1) * grain)); });
+  for_chunks(exec, label, (n + grain - 1) / grain, [&](std::size_t c) { f(c * grain, std::min(n, (c + 1) * grain)); });
 }
 
 }  // namespace gradpress::kernel

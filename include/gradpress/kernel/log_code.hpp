@@ -24,8 +24,7 @@ namespace gradpress::kernel {
 /// workspace.
 ///
 /// - Error   half a step of the logarithmic scale: near 0 h ln(1 + alpha) / (2 alpha) of top, near top (1 + alpha)
-/// times
-///           that, with h = 1 / M. Monotone: a larger x never has a smaller value.
+///           times that, with h = 1 / M. Monotone: a larger x never has a smaller value.
 /// - Cost    two passes over x, and about 1 ns an element for the look-up.
 /// - Source  Li et al., LQ-SGD, 2025 (arXiv 2506.17974); here with one scale, so that inputs need not lie in [-1, 1].
 template <class Exec>

@@ -67,7 +67,7 @@ inline void int_decode_chunk([[maybe_unused]] isa path, int_decoding const& s, s
 /// - Error   at most scale / 2 to nearest, below scale when stochastic; the mean error is below scale / 512.
 /// - Cost    reads 2 n floats and writes n in one pass, as long as a block fits into the first cache.
 /// - Source  Alistarh et al., QSGD, NeurIPS 2017, with the maximum norm and a linear grid that has the maximum as a
-/// point.
+///           point.
 template <class Exec>
 bool int_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, int bits,
                     std::size_t block, bool stochastic, std::uint64_t key, std::byte* codes) {

@@ -90,7 +90,8 @@ inline std::size_t count_sample(marked_input const& in, std::size_t n, std::uint
 /// Returns the range in which the k-th magnitude lies but for `wide` times 4 deviations of the sample.
 inline magnitude_range sample_range(marked_input const& in, std::size_t n, std::size_t k, double wide,
                                     std::uint32_t* bins) noexcept {
-  auto const sampled = static_cast<double>(sample_size(n) / 16 * 16);
+  auto const whole_groups = sample_size(n) / 16 * 16;
+  auto const sampled = static_cast<double>(whole_groups);
   auto const expected = static_cast<double>(k) / static_cast<double>(n) * sampled;
   auto const spread = wide * (4 * std::sqrt(expected) + 4);
   magnitude_range range{0, 0x80000000u};

@@ -19,16 +19,18 @@ namespace gradpress {
 ///
 /// - Shape     rows x cols in; rows r, then cols r coefficients out; r = min(rank, rows, cols). A vector has rank 1 and
 ///             saves nothing: send it dense.
-/// - State     Q, kept between steps (warm start), equal on all ranks; begins as uniform numbers of the shared key, which
-///             are the same bits on every machine (only the span matters).
-/// - Memory    local rule: this rank delivered P Q_i^T. Same trajectory as the published global rule in exact arithmetic,
-///             smaller residuals, and right behind any quantizer.
-/// - Cost      three passes over memory with error feedback: 12, 4 and 12 bytes an element, and 2 r (rows + cols) numbers sent.
-/// - Edges     a factor column that vanished (a gradient of zeros) is drawn anew from the shared key, or warm start would
-///             never leave zero again.
+/// - State     Q, kept between steps (warm start), equal on all ranks; begins as uniform numbers of the shared key,
+///             which are the same bits on every machine (only the span matters).
+/// - Memory    local rule: this rank delivered P Q_i^T. Same trajectory as the published global rule in exact
+///             arithmetic, smaller residuals, and right behind any quantizer.
+/// - Cost      three passes over memory with error feedback: 12, 4 and 12 bytes an element, and 2 r (rows + cols)
+///             numbers sent.
+/// - Edges     a factor column that vanished (a gradient of zeros) is drawn anew from the shared key, or warm start
+///             would never leave zero again.
 /// - Bias      biased: use it with a memory. Exact in one step if the mean has rank r.
-/// - Source    Vogels, Karimireddy, Jaggi, PowerSGD, NeurIPS 2019, algorithms 1 and 2. Differs: local memory rule, dead-factor
-///             guard. With a quantizer both factors are coded, and P is orthonormalised after decoding (LQ-SGD).
+/// - Source    Vogels, Karimireddy, Jaggi, PowerSGD, NeurIPS 2019, algorithms 1 and 2. Differs: local memory rule,
+///             dead-factor guard. With a quantizer both factors are coded, and P is orthonormalised after decoding
+///             (LQ-SGD).
 struct low_rank {
   int rank = 2;
 
@@ -43,7 +45,9 @@ struct low_rank {
     buffer<Exec> factor, previous;  // Q, and the one before it for a rollback
     buffer<Exec> basis;             // orthonormal P, alive inside one step
     state(low_rank const& p, step<Exec> const& ctx, shape d)
-        : factor("gradpress::factor", p.coefficients(d, 1)), previous("gradpress::factor", p.coefficients(d, 1)), basis("gradpress::basis", p.coefficients(d, 0)) {
+        : factor("gradpress::factor", p.coefficients(d, 1)),
+          previous("gradpress::factor", p.coefficients(d, 1)),
+          basis("gradpress::basis", p.coefficients(d, 0)) {
       auto const k = ctx.shared(purpose::start);
       for (std::size_t i = 0; i < factor.extent(0); ++i) factor(i) = k.uniform(i) - 0.5f;
     }
@@ -55,10 +59,15 @@ struct low_rank {
   };
 
   void check() const {
-    if (rank < 1 || rank > 32) throw configuration_error("low_rank: rank must lie in 1..32, it is " + std::to_string(rank));
+    if (rank < 1 || rank > 32)
+      throw configuration_error("low_rank: rank must lie in 1..32, it is " + std::to_string(rank));
   }
-  [[nodiscard]] constexpr std::size_t width(shape d) const noexcept { return std::min({static_cast<std::size_t>(std::max(rank, 0)), d.rows, d.cols}); }
-  [[nodiscard]] constexpr std::size_t coefficients(shape d, int round) const noexcept { return (round == 0 ? d.rows : d.cols) * width(d); }
+  [[nodiscard]] constexpr std::size_t width(shape d) const noexcept {
+    return std::min({static_cast<std::size_t>(std::max(rank, 0)), d.rows, d.cols});
+  }
+  [[nodiscard]] constexpr std::size_t coefficients(shape d, int round) const noexcept {
+    return (round == 0 ? d.rows : d.cols) * width(d);
+  }
 
   template <class Exec, class State>
   in<Exec> project(step<Exec> const& ctx, shape d, int round, in<Exec> a, State& s, view<Exec> room) const {
@@ -71,8 +80,10 @@ struct low_rank {
     return room;
   }
   template <class Exec, class State>
-  bool project_sum(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, view<Exec> a, State& s, view<Exec> room) const {
-    return kernel::multiply_sum(ctx.exec, g.data(), e.data(), a.data(), d.rows, d.cols, s.factor.data(), width(d), work(ctx, d), room.data());
+  bool project_sum(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, view<Exec> a, State& s,
+                   view<Exec> room) const {
+    return kernel::multiply_sum(ctx.exec, g.data(), e.data(), a.data(), d.rows, d.cols, s.factor.data(), width(d),
+                                work(ctx, d), room.data());
   }
   template <class Exec, class State>
   void accept(step<Exec> const& ctx, shape d, int, in<Exec> mean, State& s) const {
@@ -87,8 +98,10 @@ struct low_rank {
     return room;
   }
   template <class Exec, class State>
-  void lift_both(step<Exec> const& ctx, shape d, in<Exec> mean, in<Exec> own, State& s, view<Exec> g, view<Exec> a) const {
-    kernel::outer_and_subtract(ctx.exec, s.basis.data(), mean.data(), own.data(), d.rows, d.cols, width(d), work(ctx, d), g.data(), a.data());
+  void lift_both(step<Exec> const& ctx, shape d, in<Exec> mean, in<Exec> own, State& s, view<Exec> g,
+                 view<Exec> a) const {
+    kernel::outer_and_subtract(ctx.exec, s.basis.data(), mean.data(), own.data(), d.rows, d.cols, width(d),
+                               work(ctx, d), g.data(), a.data());
   }
   template <class Exec, class State>
   void commit(step<Exec> const& ctx, shape d, in<Exec> mean, State& s) const {

@@ -12,10 +12,10 @@ namespace gradpress {
 
 /// Rounds to T = bfloat16 or float16, to nearest, ties to even: 2 bytes a value.
 ///
-/// - Range     bfloat16 has float's range and 8 bits of precision; float16 has 11 bits and ends at 65504: a larger value is
-///             refused as not finite.
-/// - Exchange  codes add, in 16 bits: an all-reduce rounds at every addition. With a memory the sums are formed in float and
-///             rounded once, by the chunk's owner, who remembers it (scatter_reduce).
+/// - Range     bfloat16 has float's range and 8 bits of precision; float16 has 11 bits and ends at 65504: a larger
+///             value is refused as not finite.
+/// - Exchange  codes add, in 16 bits: an all-reduce rounds at every addition. With a memory the sums are formed in
+///             float and rounded once, by the chunk's owner, who remembers it (scatter_reduce).
 /// - Source    the format's own rounding; IEEE 754 for float16.
 template <class T>
 struct cast {

@@ -17,8 +17,8 @@ namespace gradpress {
 /// - Shape     m values to `bits` bits each (8: a byte; 4: two a byte) and one float.
 /// - Error     a step of the grid is ln(1 + alpha) / alpha of it near zero and (1 + alpha) times that near top.
 /// - Bias      nearest level in q; deterministic and monotone. Use it with a memory.
-/// - Exchange  codes are gathered and averaged after decoding. Sums of logarithmic codes mean nothing, although published
-///             code all-reduces them.
+/// - Exchange  codes are gathered and averaged after decoding. Sums of logarithmic codes mean nothing, although
+///             published code all-reduces them.
 /// - Source    Li et al., LQ-SGD, arXiv 2506.17974. With low_rank it is that method; both factors are coded.
 struct log_quantizer {
   double alpha = 10;
@@ -31,14 +31,16 @@ struct log_quantizer {
 
   [[nodiscard]] constexpr std::size_t code_bytes(std::size_t m) const noexcept { return kernel::log_bytes(m, bits); }
   void check() const {
-    if (!(alpha > 0) || !(alpha < 1e6)) throw configuration_error("log: alpha must lie in (0, 1e6), it is " + std::to_string(alpha));
+    if (!(alpha > 0) || !(alpha < 1e6))
+      throw configuration_error("log: alpha must lie in (0, 1e6), it is " + std::to_string(alpha));
     if (bits != 8 && bits != 4) throw configuration_error("log: bits must be 8 or 4, they are " + std::to_string(bits));
   }
 
   template <class Exec>
   bool encode(step<Exec> const& ctx, in<Exec> x, bytes<Exec> codes) const {
     auto const room = ctx.scratch(kernel::dense_chunks(x.extent(0)));
-    return kernel::log_encode(ctx.exec, x.data(), x.extent(0), bits, static_cast<float>(alpha), room.data(), codes.data());
+    return kernel::log_encode(ctx.exec, x.data(), x.extent(0), bits, static_cast<float>(alpha), room.data(),
+                              codes.data());
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {

@@ -30,9 +30,12 @@ struct sign {
   static constexpr auto knobs = std::tuple{knob{"block", &sign::block}};
 
   [[nodiscard]] constexpr std::size_t grain() const noexcept { return static_cast<std::size_t>(block); }
-  [[nodiscard]] constexpr std::size_t code_bytes(std::size_t m) const noexcept { return kernel::sign_bytes(m, grain()); }
+  [[nodiscard]] constexpr std::size_t code_bytes(std::size_t m) const noexcept {
+    return kernel::sign_bytes(m, grain());
+  }
   void check() const {
-    if (block <= 0 || block % 32 != 0) throw configuration_error("sign: block must be a positive multiple of 32, it is " + std::to_string(block));
+    if (block <= 0 || block % 32 != 0)
+      throw configuration_error("sign: block must be a positive multiple of 32, it is " + std::to_string(block));
   }
 
   template <class Exec>

@@ -37,22 +37,30 @@ struct stochastic_int {
   using family = family::quantizer;
   using adds_as = void;
   static constexpr std::string_view name = "stochastic_int";
-  static constexpr auto knobs = std::tuple{knob{"bits", &stochastic_int::bits}, knob{"block", &stochastic_int::block}, knob{"mode", &stochastic_int::mode}};
+  static constexpr auto knobs = std::tuple{knob{"bits", &stochastic_int::bits}, knob{"block", &stochastic_int::block},
+                                           knob{"mode", &stochastic_int::mode}};
 
   [[nodiscard]] constexpr std::size_t grain() const noexcept { return static_cast<std::size_t>(block); }
-  [[nodiscard]] constexpr std::size_t code_bytes(std::size_t m) const noexcept { return kernel::int_bytes(m, bits, grain()); }
+  [[nodiscard]] constexpr std::size_t code_bytes(std::size_t m) const noexcept {
+    return kernel::int_bytes(m, bits, grain());
+  }
   void check() const {
-    if (bits != 8 && bits != 4 && bits != 2) throw configuration_error("stochastic_int: bits must be 8, 4 or 2, they are " + std::to_string(bits));
-    if (block <= 0 || block % 64 != 0) throw configuration_error("stochastic_int: block must be a positive multiple of 64, it is " + std::to_string(block));
+    if (bits != 8 && bits != 4 && bits != 2)
+      throw configuration_error("stochastic_int: bits must be 8, 4 or 2, they are " + std::to_string(bits));
+    if (block <= 0 || block % 64 != 0)
+      throw configuration_error("stochastic_int: block must be a positive multiple of 64, it is " +
+                                std::to_string(block));
   }
 
   template <class Exec>
   bool encode(step<Exec> const& ctx, in<Exec> x, bytes<Exec> codes) const {
-    return kernel::int_encode(ctx.exec, x.data(), x.extent(0), bits, grain(), mode == rounding::stochastic, ctx.own(purpose::rounding).value, codes.data());
+    return kernel::int_encode(ctx.exec, x.data(), x.extent(0), bits, grain(), mode == rounding::stochastic,
+                              ctx.own(purpose::rounding).value, codes.data());
   }
   template <class Exec>
   bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
-    return kernel::int_encode_sum(ctx.exec, g.data(), e.data(), rest.data(), g.extent(0), bits, grain(), mode == rounding::stochastic, ctx.own(purpose::rounding).value, codes.data());
+    return kernel::int_encode_sum(ctx.exec, g.data(), e.data(), rest.data(), g.extent(0), bits, grain(),
+                                  mode == rounding::stochastic, ctx.own(purpose::rounding).value, codes.data());
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {

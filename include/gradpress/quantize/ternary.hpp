@@ -13,15 +13,16 @@ namespace gradpress {
 
 /// Decodes to scale * code, scale = the largest |x| of all ranks; code = sign(x) with probability |x| / scale, else 0.
 ///
-/// - Shape     m values to m counters of type T, which the transport sums: T = int8_t for up to 127 ranks, int16_t for up
-///             to 32767. The agreement is one float, in a collective of its own before the codes.
+/// - Shape     m values to m counters of type T, which the transport sums: T = int8_t for up to 127 ranks, int16_t for
+///             up to 32767. The agreement is one float, in a collective of its own before the codes.
 /// - Bias      none. Variance: |x|_1 scale - |x|_2^2.
 /// - Edges     all zeros on all ranks: scale 0, codes 0.
 /// - Source    Wen et al., TernGrad, NeurIPS 2017, sections 3.1 and 3.3 (scaler sharing). Differs: no clipping, which
 ///             biases; one scale a tensor.
 template <class T>
 struct basic_ternary {
-  static_assert(std::same_as<T, std::int8_t> || std::same_as<T, std::int16_t>, "basic_ternary: T must be int8_t or int16_t.");
+  static_assert(std::same_as<T, std::int8_t> || std::same_as<T, std::int16_t>,
+                "basic_ternary: T must be int8_t or int16_t.");
   using family = family::quantizer;
   using adds_as = T;
   static constexpr std::string_view name = sizeof(T) == 1 ? "ternary8" : "ternary";
@@ -38,7 +39,8 @@ struct basic_ternary {
   }
   template <class Exec>
   void encode(step<Exec> const& ctx, in<Exec> x, in<Exec> agreed, bytes<Exec> codes) const {
-    kernel::ternary_encode(ctx.exec, x.data(), x.extent(0), agreed(0), ctx.own(purpose::rounding).value, as<T>(codes).data());
+    kernel::ternary_encode(ctx.exec, x.data(), x.extent(0), agreed(0), ctx.own(purpose::rounding).value,
+                           as<T>(codes).data());
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, in<Exec> agreed, view<Exec> x) const {

@@ -28,14 +28,16 @@ struct catalogue {};
 
 /// What `any_reducer` knows unless told otherwise. "dense" alone is the empty composition.
 struct default_catalogue
-    : catalogue<
-    composition_of<bf16>, composition_of<fp16>, composition_of<bf16, error_feedback>, composition_of<fp16, error_feedback>,
-    composition_of<top_k, error_feedback>, composition_of<top_k, error_feedback, gtop_k>, composition_of<top_k, ef21>,
-    composition_of<top_k, stochastic_int, error_feedback>, composition_of<top_k, bf16, error_feedback>, composition_of<random_k, error_feedback>,
-    composition_of<random_block, error_feedback>, composition_of<threshold, error_feedback>, composition_of<sign, error_feedback>,
-    composition_of<stochastic_int>, composition_of<stochastic_int, error_feedback>, composition_of<stochastic_int, error_feedback, scatter_reduce>,
-    composition_of<ternary>, composition_of<low_rank, error_feedback>, composition_of<low_rank, log_quantizer, error_feedback>,
-    composition_of<low_rank, bf16, error_feedback>> {};
+    : catalogue<composition_of<bf16>, composition_of<fp16>, composition_of<bf16, error_feedback>,
+                composition_of<fp16, error_feedback>, composition_of<top_k, error_feedback>,
+                composition_of<top_k, error_feedback, gtop_k>, composition_of<top_k, ef21>,
+                composition_of<top_k, stochastic_int, error_feedback>, composition_of<top_k, bf16, error_feedback>,
+                composition_of<random_k, error_feedback>, composition_of<random_block, error_feedback>,
+                composition_of<threshold, error_feedback>, composition_of<sign, error_feedback>,
+                composition_of<stochastic_int>, composition_of<stochastic_int, error_feedback>,
+                composition_of<stochastic_int, error_feedback, scatter_reduce>, composition_of<ternary>,
+                composition_of<low_rank, error_feedback>, composition_of<low_rank, log_quantizer, error_feedback>,
+                composition_of<low_rank, bf16, error_feedback>> {};
 
 /// A reducer that reads methods.
 ///
@@ -43,8 +45,8 @@ struct default_catalogue
 ///     auto w = reducer.add("w", rows, cols);                  // by the text above
 ///     auto b = reducer.add("b", rows, 1, "dense");            // by its own
 ///
-/// Throws `configuration_error` for a malformed text, an unknown policy or knob, and a composition that the catalogue lacks,
-/// naming what there is. Add compositions with a catalogue of your own: `any_reducer<Exec, catalogue<...>>`.
+/// Throws `configuration_error` for a malformed text, an unknown policy or knob, and a composition that the catalogue
+/// lacks, naming what there is. Add compositions with a catalogue of your own: `any_reducer<Exec, catalogue<...>>`.
 template <class Exec, class Catalogue = default_catalogue>
 class any_reducer : public reducer<Exec> {
   using base = reducer<Exec>;
@@ -54,11 +56,14 @@ class any_reducer : public reducer<Exec> {
   using typename base::tensor;
 
   template <class C>
-  any_reducer(Exec exec, C&& comm, std::string method, reducer_options options = {}) : base(exec, std::forward<C>(comm), options), text_(std::move(method)) {
+  any_reducer(Exec exec, C&& comm, std::string method, reducer_options options = {})
+      : base(exec, std::forward<C>(comm), options), text_(std::move(method)) {
     find(text_, nullptr);  // a bad text is refused here and not at the first tensor
   }
 
-  tensor add(std::string name, std::size_t rows, std::size_t cols = 1) { return add(std::move(name), rows, cols, text_); }
+  tensor add(std::string name, std::size_t rows, std::size_t cols = 1) {
+    return add(std::move(name), rows, cols, text_);
+  }
   tensor add(std::string name, std::size_t rows, std::size_t cols, std::string_view method) {
     tensor added;
     find(method, [&](auto const& m) { added = this->base::add(name, rows, cols, m); });
@@ -79,14 +84,17 @@ class any_reducer : public reducer<Exec> {
   }
 
   template <class... Compositions, class Use>
-  static void search(catalogue<Compositions...>, std::string_view text, std::vector<policy_text> const& parts, Use const& use) {
+  static void search(catalogue<Compositions...>, std::string_view text, std::vector<policy_text> const& parts,
+                     Use const& use) {
     if ((try_one(Compositions{}, parts, use) || ...)) return;
     std::string known = "dense", unknown;
     (append_text(Compositions{}, known), ...);
     for (auto const& p : parts)
       if (!(has_policy(Compositions{}, p.name) || ...)) unknown += (unknown.empty() ? "'" : ", '") + p.name + "'";
-    throw configuration_error("gradpress: the method \"" + std::string(text) + "\" " + (unknown.empty() ? "is not in the catalogue" : "names what the catalogue lacks: " + unknown) + "; it has: " + known +
-                              ". Compose others with compress_with, or give any_reducer a catalogue of your own");
+    throw configuration_error(
+        "gradpress: the method \"" + std::string(text) + "\" " +
+        (unknown.empty() ? "is not in the catalogue" : "names what the catalogue lacks: " + unknown) +
+        "; it has: " + known + ". Compose others with compress_with, or give any_reducer a catalogue of your own");
   }
   template <class... P>
   static void append_text(composition_of<P...>, std::string& to) {

@@ -36,16 +36,19 @@ inline std::string_view trim(std::string_view s) {
   return s.substr(from, s.find_last_not_of(space) - from + 1);
 }
 [[noreturn]] inline void malformed(std::string_view text, std::string const& why) {
-  throw configuration_error("gradpress: the method \"" + std::string(text) + "\": " + why + "; write for example \"top_k(0.01) | error_feedback\"");
+  throw configuration_error("gradpress: the method \"" + std::string(text) + "\": " + why +
+                            "; write for example \"top_k(0.01) | error_feedback\"");
 }
 inline policy_text parse_policy(std::string_view whole, std::string_view part) {
   if (part.empty()) malformed(whole, "there is nothing between two '|', or before or after one");
   policy_text p;
   auto const open = part.find('(');
   p.name = trim(part.substr(0, open));
-  if (p.name.empty() || p.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_0123456789") != std::string::npos) malformed(whole, "'" + std::string(part) + "' does not begin with a policy's name");
+  if (p.name.empty() || p.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_0123456789") != std::string::npos)
+    malformed(whole, "'" + std::string(part) + "' does not begin with a policy's name");
   if (open == std::string_view::npos) return p;
-  if (part.back() != ')' || part.find('(', open + 1) != std::string_view::npos || part.find(')') != part.size() - 1) malformed(whole, "the parentheses of '" + p.name + "' do not match");
+  if (part.back() != ')' || part.find('(', open + 1) != std::string_view::npos || part.find(')') != part.size() - 1)
+    malformed(whole, "the parentheses of '" + p.name + "' do not match");
   auto rest = part.substr(open + 1, part.size() - open - 2);
   while (true) {
     auto const comma = rest.find(',');
@@ -92,13 +95,16 @@ inline std::vector<policy_text> parse_method(std::string_view text) {
   }
 }
 
-/// Writes the values of `from` into the knobs of p. Throws `configuration_error` naming policy, knob and what it accepts.
+/// Writes the values of `from` into the knobs of p. Throws `configuration_error` naming policy, knob and what it
+/// accepts.
 template <class P>
 void set_knobs(P& p, policy_text const& from) {
   std::string known;
-  if constexpr (requires { P::knobs; }) std::apply([&](auto... k) { ((known += (known.empty() ? "" : ", "), known += k.name), ...); }, P::knobs);
+  if constexpr (requires { P::knobs; })
+    std::apply([&](auto... k) { ((known += (known.empty() ? "" : ", "), known += k.name), ...); }, P::knobs);
   auto const refuse = [&](std::string const& why) {
-    throw configuration_error("gradpress: " + from.name + ": " + why + "; its knobs are: " + (known.empty() ? "none" : known));
+    throw configuration_error("gradpress: " + from.name + ": " + why +
+                              "; its knobs are: " + (known.empty() ? "none" : known));
   };
   for (std::size_t i = 0; i < from.values.size(); ++i) {
     auto const& v = from.values[i];
@@ -114,8 +120,12 @@ void set_knobs(P& p, policy_text const& from) {
       };
       std::apply([&](auto... k) { (try_one(k), ...); }, P::knobs);
     }
-    if (!found) refuse(v.knob.empty() ? "there is no knob for value number " + std::to_string(i + 1) : "there is no knob '" + v.knob + "'");
-    if (!read) refuse("'" + v.text + "' is not a value for " + (v.knob.empty() ? "knob number " + std::to_string(i + 1) : "'" + v.knob + "'"));
+    if (!found)
+      refuse(v.knob.empty() ? "there is no knob for value number " + std::to_string(i + 1)
+                            : "there is no knob '" + v.knob + "'");
+    if (!read)
+      refuse("'" + v.text + "' is not a value for " +
+             (v.knob.empty() ? "knob number " + std::to_string(i + 1) : "'" + v.knob + "'"));
   }
 }
 

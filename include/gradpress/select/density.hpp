@@ -19,7 +19,8 @@ namespace gradpress {
   return std::min(n, std::max<std::size_t>(1, k));
 }
 inline void check_density(std::string_view policy, double density) {
-  if (!(density > 0 && density <= 1)) throw configuration_error(std::string(policy) + ": density must lie in (0, 1], it is " + std::to_string(density));
+  if (!(density > 0 && density <= 1))
+    throw configuration_error(std::string(policy) + ": density must lie in (0, 1], it is " + std::to_string(density));
 }
 
 }  // namespace gradpress

@@ -15,8 +15,8 @@ namespace gradpress {
 /// - Order     indices ascend; with wrap-around the run's tail comes first.
 /// - Cost      O(k): the cheapest selector. No indices travel and values add up, so the exchange is an all-reduce.
 /// - Edges     n = 0 keeps nothing; density 1 is the identity.
-/// - Bias      a contraction with delta = k/n exactly in expectation (wrap-around makes every inclusion k/n). Neighbours
-///             are kept together, so the error of a step has heavy tails: use it with a memory.
+/// - Bias      a contraction with delta = k/n exactly in expectation (wrap-around makes every inclusion k/n).
+///             Neighbours are kept together, so the error of a step has heavy tails: use it with a memory.
 /// - Source    Vogels, Karimireddy, Jaggi, PowerSGD, NeurIPS 2019, appendix (random block baseline); Xu and Huang, DEF,
 ///             ICML 2022.
 struct random_block {

@@ -17,13 +17,13 @@ namespace gradpress {
 ///
 /// - Shape     n coefficients in, k indices out.
 /// - Order     indices ascend.
-/// - Cost      k evaluations of a keyed permutation and one pass over a bitmap of n bits. No indices travel and values add
-///             up, so the exchange is an all-reduce.
+/// - Cost      k evaluations of a keyed permutation and one pass over a bitmap of n bits. No indices travel and values
+///             add up, so the exchange is an all-reduce.
 /// - Edges     n = 0 keeps nothing; density 1 is the identity.
-/// - Bias      a contraction with delta = k/n in expectation: use it with a memory. Values are not scaled by n/k: scaled
-///             and with a memory the method diverges for k < n/2.
-/// - Source    Stich, Cordonnier, Jaggi, NeurIPS 2018, definition 2.1. Differs: a Feistel permutation of the shared key, not
-///             a generator's state, so that no rank can fall out of step.
+/// - Bias      a contraction with delta = k/n in expectation: use it with a memory. Values are not scaled by n/k:
+///             scaled and with a memory the method diverges for k < n/2.
+/// - Source    Stich, Cordonnier, Jaggi, NeurIPS 2018, definition 2.1. Differs: a Feistel permutation of the shared
+///             key, not a generator's state, so that no rank can fall out of step.
 struct random_k {
   double density = 0.01;  ///< kept share, in (0, 1]
 
@@ -51,7 +51,8 @@ struct random_k {
     }
     std::size_t m = 0;
     for (std::size_t w = 0; w < words; ++w)
-      for (auto bits = chosen(w); bits != 0; bits &= bits - 1) kept.indices(m++) = static_cast<index_t>(64 * w + static_cast<std::size_t>(std::countr_zero(bits)));
+      for (auto bits = chosen(w); bits != 0; bits &= bits - 1)
+        kept.indices(m++) = static_cast<index_t>(64 * w + static_cast<std::size_t>(std::countr_zero(bits)));
   }
 };
 

@@ -17,10 +17,10 @@ namespace gradpress {
 /// - Order     indices ascend.
 /// - Cost      one read of x.
 /// - Edges     n = 0 keeps nothing; tau = 0 keeps everything, zeros too; NaN is found and refused.
-/// - Bias      an absolute compressor: the error is at most n tau^2 whatever x is. With a memory, an entry with constant
-///             gradient v is sent every ceil(tau / |v|) steps.
-/// - Source    Strom, Interspeech 2015; Dutta, Sahu et al., Rethinking Gradient Sparsification as Total Error Minimization,
-///             NeurIPS 2021. Differs from Strom: the value travels, not +-tau.
+/// - Bias      an absolute compressor: the error is at most n tau^2 whatever x is. With a memory, an entry with
+///             constant gradient v is sent every ceil(tau / |v|) steps.
+/// - Source    Strom, Interspeech 2015; Dutta, Sahu et al., Rethinking Gradient Sparsification as Total Error
+///             Minimization, NeurIPS 2021. Differs from Strom: the value travels, not +-tau.
 struct threshold {
   double tau = 1e-3;
 
@@ -40,7 +40,8 @@ struct threshold {
     auto const n = x.extent(0);
     bool finite = true;
     auto const counts = ctx.template scratch<std::size_t>(kernel::compact_chunks(n));
-    kept.count = kernel::compact(ctx.exec, x.data(), n, static_cast<float>(tau), kept.indices.data(), counts.data(), finite);
+    kept.count =
+        kernel::compact(ctx.exec, x.data(), n, static_cast<float>(tau), kept.indices.data(), counts.data(), finite);
     return finite;
   }
 };

@@ -15,11 +15,12 @@ namespace gradpress {
 /// - Shape     n coefficients in, k indices out.
 /// - Order     membership by (|x| descending, index ascending); indices ascend. The same on every machine, for every
 ///             number of threads and every instruction set.
-/// - Cost      about one read of x: a sampled threshold first, then one pass, then an exact selection among few candidates.
-///             With error feedback the residual is added in the same pass: 12 bytes an element.
+/// - Cost      about one read of x: a sampled threshold first, then one pass, then an exact selection among few
+///             candidates. With error feedback the residual is added in the same pass: 12 bytes an element.
 /// - Edges     n = 0 keeps nothing; density 1 is the identity; ties go to the lowest index; NaN is found and refused.
 /// - Bias      biased, a contraction with delta = k/n: use it with a memory, and never rescale.
-/// - Source    Aji and Heafield, EMNLP 2017; Stich, Cordonnier, Jaggi, Sparsified SGD with Memory, NeurIPS 2018, definition 2.1.
+/// - Source    Aji and Heafield, EMNLP 2017; Stich, Cordonnier, Jaggi, Sparsified SGD with Memory, NeurIPS 2018,
+///             definition 2.1.
 struct top_k {
   double density = 0.01;  ///< kept share, in (0, 1]
 
@@ -40,11 +41,13 @@ struct top_k {
     return kernel::top_k(ctx.exec, x.data(), n, k, work.data(), kept.indices.data(), ctx.scratch(k).data());
   }
   template <class Exec>
-  bool select_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> a, selection<Exec>& kept, view<Exec> values) const {
+  bool select_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> a, selection<Exec>& kept,
+                  view<Exec> values) const {
     auto const n = g.extent(0), k = max_kept(n);
     kept.count = k;
     auto const work = ctx.template scratch<std::byte>(kernel::top_k_workspace(n, k));
-    return kernel::top_k_sum(ctx.exec, g.data(), e.data(), a.data(), n, k, work.data(), kept.indices.data(), values.data());
+    return kernel::top_k_sum(ctx.exec, g.data(), e.data(), a.data(), n, k, work.data(), kept.indices.data(),
+                             values.data());
   }
 };
 

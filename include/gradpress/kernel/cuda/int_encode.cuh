@@ -166,13 +166,11 @@ inline constexpr std::size_t int_max_size = std::size_t{0xffffffff} - 2 * int_tu
 /// - Layout, rounding, random numbers: those of kernel/stochastic_int.hpp, bit for bit.
 /// - Bits    8, 4 or 2; `block` a multiple of 64; other values give cudaErrorInvalidValue, as do codes off 4 bytes.
 /// - Cost    reads 8 bytes an element, writes 4 and the codes; one launch. Best for block = 1024. g, e and rest on 16
-/// bytes
-///           are read and written 128 bits at a time, codes too if codes + 4 ceil(n / block) is on 16 bytes.
+///           bytes are read and written 128 bits at a time, codes too if codes + 4 ceil(n / block) is on 16 bytes.
 /// - Stream  queued; no allocation, no workspace, no wait.
 /// - Build   without -use_fast_math: the codes would differ from those of other ranks.
 /// - Edges   n = 0 does nothing. rest may be g or e. Infinity and NaN set *not_finite to 1 (it is never cleared here)
-/// and
-///           what was written means nothing.
+///           and what was written means nothing.
 [[nodiscard]] inline cudaError_t int_encode_sum(cudaStream_t stream, float const* g, float const* e, float* rest,
                                                 std::size_t n, int bits, std::size_t block, bool stochastic,
                                                 std::uint64_t key, std::byte* codes, std::uint32_t* not_finite) {

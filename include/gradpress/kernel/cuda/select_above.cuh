@@ -83,8 +83,7 @@ struct select_above_result {
 /// - Threshold  the bits of tau as an integer; 0 keeps everything. NaN and infinity reach every finite tau.
 /// - Order      indices ascending, values beside them; the same bits on every run and every device.
 /// - Count      in device memory. A caller that sizes a message by it copies it to the host, which waits for the
-/// stream;
-///              nothing here does.
+///              stream; nothing here does.
 /// - Cost       12 bytes an element and 24 for each that is kept; three kernels.
 /// - Stream     queued; no allocation. `memory`: select_above_workspace_bytes(n, capacity) bytes on 16.
 /// - Edges      n = 0 sets the count to 0. `a` must not overlap `g` or `e`.

@@ -74,14 +74,11 @@ template <bool Sum>
 ///           misled: more than 4 k + 65536 candidates (many equal values), or fewer than k.
 /// - Stream  queued on `stream`; no allocation, no synchronisation, no wait on the host.
 /// - Memory  `memory`: `top_k_workspace_bytes(n, k)` bytes of device memory, 16-byte aligned, free again when the
-/// stream
-///           gets there. x and the results need no alignment; x on 16 bytes is read 128 bits at a time.
+///           stream gets there. x and the results need no alignment; x on 16 bytes is read 128 bits at a time.
 /// - Edges   k = 0 only sets the flag; n = 0 does nothing; -0 and 0 are equal in magnitude. Infinity and NaN set the
-/// flag
-///           and the results must not be used, though nothing is written outside them.
+///           flag and the results must not be used, though nothing is written outside them.
 /// - Source  threshold from a sample and an exact selection among the survivors; the k-th magnitude by radix select,
-/// the
-///           idea of Alabi et al., Fast K-selection Algorithms for Graphics Processors, JEA 2012.
+///           the idea of Alabi et al., Fast K-selection Algorithms for Graphics Processors, JEA 2012.
 [[nodiscard]] inline cudaError_t top_k(cudaStream_t stream, float const* x, std::size_t n, std::size_t k, void* memory,
                                        top_k_result to) {
   return detail::top_k<false>(stream, x, nullptr, nullptr, n, k, memory, to);

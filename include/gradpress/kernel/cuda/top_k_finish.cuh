@@ -46,11 +46,10 @@ __device__ __forceinline__ std::uint64_t above_and_ties(std::uint64_t above, std
 ///
 /// - Grid   cooperative: blocks of `finish_threads`, all resident.
 /// - Steps  three digits of the k-th magnitude, each from a histogram over the candidates; counts a tile; their
-/// exclusive
-///          sums; the entries. Six grid barriers in between. Everything exchanged between blocks is an integer sum.
+///          exclusive sums; the entries. Six grid barriers in between. Everything exchanged between blocks is an
+///          integer sum.
 /// - Slow   where the sample misled (fewer than k candidates, or more than there is room for) every step reads x
-/// instead:
-///          20 bytes an element, the same result.
+///          instead: 20 bytes an element, the same result.
 /// 0 < k <= n.
 template <class Tuning>
 __global__ void __launch_bounds__(Tuning::finish_threads, 1)

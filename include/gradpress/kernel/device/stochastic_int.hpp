@@ -104,8 +104,7 @@ struct int_decode_element {
 ///
 /// - Bits    8, 4 or 2; `block` is a multiple of 64; codes are on 4 bytes.
 /// - Flag    *not_finite gets its lowest bit set where g + e holds NaN or infinity; it is never cleared here, and
-/// nothing
-///           waits for it.
+///           nothing waits for it.
 /// - Cost    reads g and e twice, the second time from cache; one launch.
 template <class Exec>
 void int_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, int bits,
