@@ -10,7 +10,9 @@
 #include <gradpress/core/checkpoint.hpp>
 #include <gradpress/core/consensus.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <string>
@@ -67,13 +69,27 @@ class reducer {
     explicit lane_of(X const& x, message_kind k) : exchange(x) { this->kind = k; }
     void run(step<Exec> const& ctx, transport& t, letter<Exec>& l) const override { exchange.run(ctx, t, l); }
   };
-  struct entry {
+  struct unit;
+  /// What the user named.
+  struct member {
+    std::string name;
+    shape dims;
+    unit* of = nullptr;
+    std::size_t offset = 0;  // in its unit
+    std::string method;      // and, of a group, the place in it: ranks must agree on both
+    float* gradient = nullptr;
+    bool staged = false;
+  };
+  /// What is compressed as one: a tensor, or a group of them end to end.
+  struct unit {
     std::string name, method;
     shape dims;
     std::uint64_t key = 0;
     std::unique_ptr<coder<Exec>> live;
     lane *agreement = nullptr, *payload = nullptr;
     int steps = 1;  // phases a round
+    std::vector<member*> members;
+    buffer<Exec> joined;  // of a group whose gradients do not lie end to end
     float* gradient = nullptr;
     bool staged = false, committed = false;
     std::size_t section = 0;  // in the current phase's letter; at the commit, in the last one
@@ -83,8 +99,9 @@ class reducer {
   std::unique_ptr<transport> comm_;
   reducer_options options_;
   std::uint64_t number_ = 0;
-  std::vector<std::unique_ptr<entry>> tensors_;         // in the order of registration, which may differ between ranks
-  std::vector<entry*> by_name_;                         // the order of every message
+  std::vector<std::unique_ptr<member>> tensors_;  // in the order of registration, which may differ between ranks
+  std::vector<std::unique_ptr<unit>> units_;      // by name: the order of every message
+  std::vector<member*> by_name_;
   std::map<std::string, std::unique_ptr<lane>> lanes_;  // by text: the same order on all ranks
   std::unique_ptr<arena<Exec>> arena_ = std::make_unique<arena<Exec>>();
   consensus consensus_;
@@ -114,25 +131,43 @@ class reducer {
   template <class Pr, class S, class Q, class F, class X>
   tensor add(std::string name, std::size_t rows, std::size_t cols, compressor<Pr, S, Q, F, X> const& method) {
     check_new(name, rows, cols, method);
-    auto t = std::make_unique<entry>();
-    t->name = std::move(name);
-    t->dims = {rows, cols};
-    t->method = method.text();
-    t->key = digest{}.add(t->name).value();
-    t->live = std::make_unique<tensor_coder<Exec, compressor<Pr, S, Q, F, X>>>(method, context(*t, 0), t->dims);
-    arena_->release();
-    if constexpr (agreeing<Q>) {
-      t->steps = 2;
-      t->agreement = lane_for(all_reduce{}, agreement_kind);
+    auto* const u = new_unit(name, {rows, cols}, method);
+    return new_member(std::move(name), u, u->dims, 0);
+  }
+
+  /// A tensor of a group.
+  struct part_of_group {
+    std::string name;
+    std::size_t rows = 0, cols = 1;
+  };
+  /// Tensors that are compressed as one vector, in this order, and travel whole: `top_k` of a group keeps its k largest
+  /// entries, wherever they are; one pass and one message serve many small tensors. Each keeps its own name in
+  /// checkpoints, so that they may be grouped in another way later. Costs a copy of the gradients, 8 bytes an element
+  /// each way, unless they lie end to end in memory. Returns the tensors, to be staged one by one.
+  template <class Pr, class S, class Q, class F, class X>
+  std::vector<tensor> add_group(std::string const& group, std::vector<part_of_group> const& parts,
+                                compressor<Pr, S, Q, F, X> const& method) {
+    static_assert(keeps_coordinates<Pr>,
+                  "reducer::add_group: this projector needs each matrix on its own; add its tensors one by one.");
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      check_new(parts[i].name, parts[i].rows, parts[i].cols, method);
+      n += parts[i].rows * parts[i].cols;
+      for (std::size_t j = 0; j < i; ++j)
+        if (parts[i].name == parts[j].name || parts[i].name == group)
+          throw configuration_error("gradpress: rank " + std::to_string(rank()) + ": group '" + group +
+                                    "' has the name '" + parts[i].name + "' twice; names key the state");
     }
-    t->payload = lane_for(method.exchange, method.kind);
-    auto* const raw = t.get();
-    tensors_.push_back(std::move(t));
-    by_name_.insert(
-        std::upper_bound(by_name_.begin(), by_name_.end(), raw, [](entry* a, entry* b) { return a->name < b->name; }),
-        raw);
-    can_roll_back_ = false;
-    return {tensors_.size() - 1};
+    check_new(group, n, 1, method);
+    auto* const u = new_unit(group, {n, 1}, method);
+    u->joined = buffer<Exec>("gradpress::group", n);
+    std::vector<tensor> all;
+    std::size_t offset = 0;
+    for (auto const& p : parts) {
+      all.push_back(new_member(p.name, u, {p.rows, p.cols}, offset));
+      offset += p.rows * p.cols;
+    }
+    return all;
   }
 
   /// Hands in a gradient of rows x cols floats, row-major; it must stay valid until `average` returns.
@@ -184,8 +219,8 @@ class reducer {
     if (!can_roll_back_)
       throw state_error("gradpress: rank " + std::to_string(rank()) +
                         ": there is no step to roll back; call rollback at most once, right after average");
-    for (auto* t : by_name_)
-      if (t->committed) t->live->undo();
+    for (auto const& u : units_)
+      if (u->committed) u->live->undo();
     --number_;
     can_roll_back_ = false;
   }
@@ -204,16 +239,21 @@ class reducer {
   [[nodiscard]] std::uint64_t step_number() const noexcept { return number_; }
   /// Fused messages a phase: how many groups of tensors cannot travel together.
   [[nodiscard]] std::size_t lanes() const noexcept { return lanes_.size(); }
-  [[nodiscard]] std::string const& method(tensor t) const { return tensors_.at(t.index)->method; }
+  [[nodiscard]] std::string const& method(tensor t) const { return tensors_.at(t.index)->of->method; }
   /// Calls v(name, buffer) for each piece of state of a tensor, as a checkpoint would see it.
-  void visit(tensor t, typename coder<Exec>::visitor const& v) { tensors_.at(t.index)->live->visit(v); }
+  void visit(tensor t, typename coder<Exec>::visitor const& v) {
+    auto const& m = *tensors_.at(t.index);
+    m.of->live->visit([&](char const* name, buffer<Exec> b) {
+      if (b.extent(0) == m.of->dims.size()) v(name, part_of(b, m));
+    });
+  }
 
  private:
   using clock = std::chrono::steady_clock;
   static double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
 
-  step<Exec> context(entry const& t, int phase) const {
-    return {exec_, options_.seed, number_, t.key, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
+  step<Exec> context(unit const& u, int phase) const {
+    return {exec_, options_.seed, number_, u.key, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
   }
   step<Exec> context(int phase) const {
     return {exec_, options_.seed, number_, 0, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
@@ -226,11 +266,50 @@ class reducer {
     return slot.get();
   }
 
+  template <class Pr, class S, class Q, class F, class X>
+  unit* new_unit(std::string const& name, shape dims, compressor<Pr, S, Q, F, X> const& method) {
+    auto u = std::make_unique<unit>();
+    u->name = name;
+    u->dims = dims;
+    u->method = method.text();
+    u->key = digest{}.add(name).value();
+    u->live = std::make_unique<tensor_coder<Exec, compressor<Pr, S, Q, F, X>>>(method, context(*u, 0), dims);
+    arena_->release();
+    if constexpr (agreeing<Q>) {
+      u->steps = 2;
+      u->agreement = lane_for(all_reduce{}, agreement_kind);
+    }
+    u->payload = lane_for(method.exchange, method.kind);
+    can_roll_back_ = false;
+    auto const at = std::upper_bound(units_.begin(), units_.end(), u,
+                                     [](auto const& a, auto const& b) { return a->name < b->name; });
+    return units_.insert(at, std::move(u))->get();
+  }
+  tensor new_member(std::string name, unit* of, shape dims, std::size_t offset) {
+    auto m = std::make_unique<member>();
+    m->name = std::move(name);
+    m->dims = dims;
+    m->of = of;
+    m->offset = offset;
+    m->method = of->method;
+    if (of->joined.data() != nullptr) m->method += " in '" + of->name + "' at " + std::to_string(offset);
+    of->members.push_back(m.get());
+    by_name_.insert(std::upper_bound(by_name_.begin(), by_name_.end(), m.get(),
+                                     [](member* a, member* b) { return a->name < b->name; }),
+                    m.get());
+    tensors_.push_back(std::move(m));
+    return {tensors_.size() - 1};
+  }
+  static buffer<Exec> part_of(buffer<Exec> const& b, member const& m) {
+    return Kokkos::subview(b, std::pair{m.offset, m.offset + m.dims.size()});
+  }
+
   template <class Method>
   void check_new(std::string const& name, std::size_t rows, std::size_t cols, Method const& m) const {
     auto const here = "gradpress: rank " + std::to_string(comm_->rank()) + ": tensor '" + name + "' ";
-    for (auto const& t : tensors_)
-      if (t->name == name) throw configuration_error(here + "was added before; names key the state and must be unique");
+    auto const same = [&](auto const& other) { return other->name == name; };
+    if (std::any_of(tensors_.begin(), tensors_.end(), same) || std::any_of(units_.begin(), units_.end(), same))
+      throw configuration_error(here + "was added before; names key the state and must be unique");
     if (cols != 0 && rows > 0xffffffffu / cols) throw configuration_error(here + "has 2^32 elements or more; split it");
     try {
       check_knobs(m.projector), check_knobs(m.selector), check_knobs(m.quantizer), check_knobs(m.feedback),
@@ -250,7 +329,7 @@ class reducer {
 
   void stage(tensor t, float* gradient, std::size_t n) {
     if (t.index >= tensors_.size())
-      return note(configuration_error("a tensor was staged that this reducer does not know"), nullptr);
+      return note(configuration_error("a tensor was staged that this reducer does not know"), "");
     auto& e = *tensors_[t.index];
     if (e.staged) return fail_stage(t, "it was staged twice in one step");
     e.staged = true;
@@ -262,7 +341,7 @@ class reducer {
   }
   void fail_stage(tensor t, std::string const& why) {
     if (t.index < tensors_.size()) tensors_[t.index]->staged = true;
-    note(configuration_error(why), t.index < tensors_.size() ? tensors_[t.index].get() : nullptr);
+    note(configuration_error(why), t.index < tensors_.size() ? tensors_[t.index]->name : "");
   }
 
   // ---- the step ------------------------------------------------------------------------------------------------
@@ -271,23 +350,48 @@ class reducer {
   void agree() {
     consensus_.clear();
     for (auto const* t : by_name_) consensus_.add(t->name, t->dims, t->method, t->staged);
+    for (auto& u : units_) collect(*u);
     guarded(0, "agreement", [&] { statistics_.control_bytes += consensus_.agree(*comm_, options_.seed, number_); });
+  }
+
+  /// Where the gradient of a unit lies: its tensor's, or its tensors' if they lie end to end, or a copy of them.
+  void collect(unit& u) {
+    auto const staged = [](auto const* m) { return m->staged; };
+    u.staged = std::any_of(u.members.begin(), u.members.end(), staged);
+    if (!u.staged) return;
+    auto const missing = std::find_if_not(u.members.begin(), u.members.end(), staged);
+    if (missing != u.members.end())
+      return note(
+          configuration_error("was not staged, but others of its group '" + u.name + "' were; a group travels whole"),
+          (*missing)->name);
+    float* const first = u.members[0]->gradient;
+    bool const end_to_end = std::all_of(u.members.begin(), u.members.end(),
+                                        [first](auto const* m) { return m->gradient == first + m->offset; });
+    u.gradient = u.joined.data() == nullptr || end_to_end ? first : u.joined.data();
+  }
+  void join(unit const& u) const {
+    if (u.gradient != u.joined.data()) return;
+    for (auto const* m : u.members) kernel::copy(exec_, m->gradient, m->dims.size(), u.gradient + m->offset);
+  }
+  void split(unit const& u) const {
+    if (u.gradient != u.joined.data()) return;
+    for (auto const* m : u.members) kernel::copy(exec_, u.gradient + m->offset, m->dims.size(), m->gradient);
   }
 
   int most_phases() const {
     int most = 0;
-    for (auto const* t : by_name_)
-      if (t->staged) most = std::max(most, t->live->phases());
+    for (auto const& u : units_)
+      if (u->staged) most = std::max(most, u->live->phases());
     return most;
   }
-  static bool in_phase(entry const& t, int phase) { return t.staged && phase < t.live->phases(); }
-  static lane& lane_in(entry const& t, int phase) { return phase % t.steps == t.steps - 1 ? *t.payload : *t.agreement; }
+  static bool in_phase(unit const& u, int phase) { return u.staged && phase < u.live->phases(); }
+  static lane& lane_in(unit const& u, int phase) { return phase % u.steps == u.steps - 1 ? *u.payload : *u.agreement; }
 
   void run_phase(int phase) {
     auto const start = clock::now();
     open_letters(phase);
-    for (auto* t : by_name_)
-      if (in_phase(*t, phase)) encode(*t, phase);
+    for (auto& u : units_)
+      if (in_phase(*u, phase)) encode(*u, phase);
     statistics_.encode_seconds += since(start);
 
     auto const middle = clock::now();
@@ -299,52 +403,53 @@ class reducer {
       arena_->release();
       statistics_.bytes_sent += letter.sent;
       statistics_.messages += letter.messages;
-      if (!letter.complaint.empty()) note(payload_error(letter.complaint), nullptr);
+      if (!letter.complaint.empty()) note(payload_error(letter.complaint), "");
     }
     statistics_.exchange_seconds += since(middle);
 
     auto const end = clock::now();
-    for (auto* t : by_name_)
-      if (in_phase(*t, phase)) receive(*t, phase);
+    for (auto& u : units_)
+      if (in_phase(*u, phase)) receive(*u, phase);
     statistics_.decode_seconds += since(end);
   }
 
   void open_letters(int phase) {
     for (auto& [text, l] : lanes_) {
       std::size_t capacity = 0, sections = 0;
-      for (auto const* t : by_name_)
-        if (in_phase(*t, phase) && &lane_in(*t, phase) == l.get())
-          capacity += t->live->capacity(phase, comm_->size()), ++sections;
+      for (auto const& u : units_)
+        if (in_phase(*u, phase) && &lane_in(*u, phase) == l.get())
+          capacity += u->live->capacity(phase, comm_->size()), ++sections;
       l->at(phase).open(capacity, sections);
     }
   }
 
-  void encode(entry& t, int phase) {
-    auto& letter = lane_in(t, phase).at(phase);
-    auto const ctx = context(t, phase);
-    auto const room = letter.room(t.live->capacity(phase, comm_->size()));
+  void encode(unit& u, int phase) {
+    auto& letter = lane_in(u, phase).at(phase);
+    auto const ctx = context(u, phase);
+    auto const room = letter.room(u.live->capacity(phase, comm_->size()));
     std::size_t size = 0;
-    if (!failure_) attempt(t, [&] { size = t.live->encode(ctx, in<Exec>(t.gradient, t.dims.size()), room); });
-    if (failure_) size = t.live->silence(ctx, room);
+    if (!failure_ && phase == 0) join(u);
+    if (!failure_) attempt(u, [&] { size = u.live->encode(ctx, in<Exec>(u.gradient, u.dims.size()), room); });
+    if (failure_) size = u.live->silence(ctx, room);
     arena_->release();
-    t.section = letter.sections.size();
-    letter.add(t.live.get(), t.key, size);
+    u.section = letter.sections.size();
+    letter.add(u.live.get(), u.key, size);
   }
 
-  void receive(entry& t, int phase) {
+  void receive(unit& u, int phase) {
     if (failure_) return;
-    auto const ctx = context(t, phase);
-    auto const arrived = arrival_of(t, phase);
-    attempt(t, [&] {
-      t.live->check(ctx, arrived);
+    auto const ctx = context(u, phase);
+    auto const arrived = arrival_of(u, phase);
+    attempt(u, [&] {
+      u.live->check(ctx, arrived);
       arena_->release();
-      if (phase + 1 < t.live->phases()) t.live->accept(ctx, arrived);
+      if (phase + 1 < u.live->phases()) u.live->accept(ctx, arrived);
     });
     arena_->release();
   }
-  arrival<Exec> arrival_of(entry const& t, int phase) const {
-    auto const& letter = lane_in(t, phase).at(phase);
-    return letter.arrival_of(letter.sections[t.section]);
+  arrival<Exec> arrival_of(unit const& u, int phase) const {
+    auto const& letter = lane_in(u, phase).at(phase);
+    return letter.arrival_of(letter.sections[u.section]);
   }
 
   /// After the last message: either every rank commits or none does.
@@ -354,15 +459,16 @@ class reducer {
 
   void commit() {
     auto const start = clock::now();
-    for (auto* t : by_name_) {
-      t->committed = t->staged;
-      if (!t->staged) continue;
-      auto const last = t->live->phases() - 1;
-      t->live->commit(context(*t, last), view<Exec>(t->gradient, t->dims.size()), arrival_of(*t, last));
+    for (auto& u : units_) {
+      u->committed = u->staged;
+      if (!u->staged) continue;
+      auto const last = u->live->phases() - 1;
+      u->live->commit(context(*u, last), view<Exec>(u->gradient, u->dims.size()), arrival_of(*u, last));
+      split(*u);
       arena_->release();
-      statistics_.dense_bytes += 4 * t->dims.size();
-      t->staged = false;
+      statistics_.dense_bytes += 4 * u->dims.size();
     }
+    unstage_all();
     exec_.fence();
     ++number_;
     ++statistics_.steps;
@@ -374,15 +480,22 @@ class reducer {
 
   /// What a policy throws becomes this rank's vote; it must not leave before the other ranks know.
   template <class F>
-  void attempt(entry& t, F const& f) {
+  void attempt(unit const& u, F const& f) {
     try {
       f();
     } catch (std::exception const& e) {
-      note(e, &t);
+      note(e, culprit(u));
     }
     arena_->release();
   }
-  void note(std::exception const& e, entry const* t) { failure_.note(e, t == nullptr ? std::string{} : t->name); }
+  /// Of a group, the tensor that is to blame, where one can be told.
+  static std::string const& culprit(unit const& u) {
+    for (auto const* m : u.members)
+      for (std::size_t i = 0; u.members.size() > 1 && i < m->dims.size(); ++i)
+        if (!std::isfinite(m->gradient[i])) return m->name;
+    return u.name;
+  }
+  void note(std::exception const& e, std::string const& tensor) { failure_.note(e, tensor); }
 
   template <class F>
   void guarded(int phase, char const* what, F const& f) {
@@ -402,8 +515,12 @@ class reducer {
            std::to_string(number_) + ", phase " + std::to_string(phase) + " (" + what + "): ";
   }
 
-  void unstage() noexcept {
+  void unstage_all() noexcept {
     for (auto* t : by_name_) t->staged = false;
+    for (auto& u : units_) u->staged = false;
+  }
+  void unstage() noexcept {
+    unstage_all();
     failure_ = {};
     can_roll_back_ = false;
   }
@@ -416,9 +533,12 @@ class reducer {
   }
   std::vector<checkpoint::field> fields() const {
     std::vector<checkpoint::field> all;
-    for (auto* t : by_name_)
-      t->live->visit([&](char const* name, buffer<Exec> b) {
-        all.push_back({t->name, t->method, name, {b.data(), b.extent(0)}});
+    for (auto const& u : units_)
+      u->live->visit([&](char const* name, buffer<Exec> b) {
+        bool const whole = u->joined.data() == nullptr || b.extent(0) != u->dims.size();
+        if (whole) return all.push_back({u->name, u->method, name, {b.data(), b.extent(0)}});
+        for (auto const* m : u->members)
+          all.push_back({m->name, u->method, name, {b.data() + m->offset, m->dims.size()}});
       });
     return all;
   }
