@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -19,7 +18,7 @@ struct options {
   int epochs = 30, seeds = 3, ranks = 4;
   double rate = 0.2, momentum = 0.5;
   std::vector<std::string> methods;  ///< empty: all
-  std::string data = (std::filesystem::path(__FILE__).parent_path() / "data" / "digits.csv").string();
+  std::string data = DIGITS_DATA;  // the build says where the file lies
   std::string chart = "digits.svg";
   std::string csv = "digits_results.csv";
   bool help = false, quick = false, mpi = false;

@@ -495,7 +495,7 @@ class reducer {
         if (!std::isfinite(m->gradient[i])) return m->name;
     return u.name;
   }
-  void note(std::exception const& e, std::string const& tensor) { failure_.note(e, tensor); }
+  void note(std::exception const& e, std::string const& who) { failure_.note(e, who); }
 
   template <class F>
   void guarded(int phase, char const* what, F const& f) {
