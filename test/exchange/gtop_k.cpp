@@ -25,7 +25,9 @@ auto by(double density, put_back dropped) {
 floats largest_of(floats const& x, std::size_t k) {
   std::vector<index_t> order(x.size());
   std::iota(order.begin(), order.end(), index_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) { return std::abs(x[a]) > std::abs(x[b]); });
+  std::sort(order.begin(), order.end(), [&](index_t a, index_t b) {
+    return std::abs(x[a]) != std::abs(x[b]) ? std::abs(x[a]) > std::abs(x[b]) : a < b;
+  });
   floats kept(x.size());
   for (std::size_t i = 0; i < k; ++i) kept[order[i]] = x[order[i]];
   return kept;

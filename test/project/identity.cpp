@@ -10,7 +10,7 @@ using namespace gradpress::test;
 namespace {
 struct no_rounds {
   static constexpr std::string_view name = "no_rounds";
-  static constexpr bool linear = true;
+  [[maybe_unused]] static constexpr bool linear = true;
   std::size_t coefficients(shape d, int) const { return d.size(); }
 };
 struct no_lift {

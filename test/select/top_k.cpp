@@ -54,8 +54,9 @@ TEST_CASE("select::top_k is the plain definition, on data that hides the thresho
       for (std::size_t i = 0; i < n; i += 3) x[i] = 0.25f;  // many ties about the k-th
       kept_t order(n);
       std::iota(order.begin(), order.end(), index_t{0});
-      std::stable_sort(order.begin(), order.end(),
-                       [&](index_t a, index_t b) { return std::abs(x[a]) > std::abs(x[b]); });
+      std::sort(order.begin(), order.end(), [&](index_t a, index_t b) {
+        return std::abs(x[a]) != std::abs(x[b]) ? std::abs(x[a]) > std::abs(x[b]) : a < b;
+      });
       order.resize(kept_of(d, n));
       std::sort(order.begin(), order.end());
       CHECK(run_select(top_k{d}, x) == order);
