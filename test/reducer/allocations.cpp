@@ -51,7 +51,7 @@ using namespace gradpress;
 
 TEST_CASE("reducer: no allocation after the first step") {
 #if COUNTS_ALLOCATIONS
-  constexpr std::size_t n = 200 * 1000;  // several chunks
+  static constexpr std::size_t n = 200 * 1000;  // several chunks
   auto const steps = [](auto& comm) {
     reducer r{Kokkos::Serial{}, comm};
     std::vector<reducer<Kokkos::Serial>::tensor> const t = {
