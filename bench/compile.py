@@ -90,6 +90,6 @@ for name, user, ratio, must in rows:
 if arguments.json:
     with open(arguments.json, "a") as out:
         for name, user, ratio, must in rows:
-            out.write(json.dumps({"name": f"compile: {name}", "compiler": version, "level": arguments.level,
+            out.write(json.dumps({"bench": "compile", "name": name, "compiler": version, "level": arguments.level,
                                   "seconds": round(user, 3), "times_kokkos": round(ratio, 3), "must": must,
                                   "checked": True}) + "\n")

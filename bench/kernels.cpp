@@ -224,7 +224,7 @@ int main(int argc, char** argv) {
   Kokkos::initialize();
   bool good = false;
   {
-    harness h(o, static_cast<int>(exec.concurrency()));
+    harness h(o, "kernels", static_cast<int>(exec.concurrency()));
     array g(h.n()), e(h.n()), a(h.n());
     fill_gradient(g, 2);
     fill_gradient(e, 7);

@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
   Kokkos::initialize();
   bool good = false;
   {
-    harness h(o, static_cast<int>(Kokkos::DefaultHostExecutionSpace{}.concurrency()));
+    harness h(o, "step", static_cast<int>(Kokkos::DefaultHostExecutionSpace{}.concurrency()));
     array g(h.n());
     fill_gradient(g, 2);
     add_case(h, "dense", g, compress_with());

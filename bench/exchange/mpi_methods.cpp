@@ -20,11 +20,6 @@ struct row {
   bool checked;
 };
 
-double quantile(std::vector<double> v, double q) {
-  std::sort(v.begin(), v.end());
-  return v[static_cast<std::size_t>(q * static_cast<double>(v.size() - 1) + 0.5)];
-}
-
 /// One tensor of n elements, averaged by a method.
 struct bench_of_one {
   mpi_communicator& comm;
@@ -101,9 +96,10 @@ void measure(std::vector<row>& rows, options const& o, mpi_communicator& comm, b
 void write_json(std::string const& file, std::vector<row> const& rows, int ranks, std::size_t n) {
   std::ofstream json(file, std::ios::app);
   for (auto const& r : rows)
-    json << "{\"name\": \"" << r.name << "\", \"n\": " << n << ", \"threads\": 1, \"ranks\": " << ranks
-         << ", \"times_dense\": {\"q1\": " << r.ratio[0] << ", \"median\": " << r.ratio[1] << ", \"q3\": " << r.ratio[2]
-         << "}, \"ms\": " << r.ms << ", \"dense_ms\": " << r.dense_ms << ", \"encode_ms\": " << r.encode_ms
+    json << "{\"bench\": \"exchange\", \"name\": \"" << r.name << "\", \"n\": " << n
+         << ", \"threads\": 1, \"ranks\": " << ranks << ", \"times_dense\": {\"q1\": " << r.ratio[0]
+         << ", \"median\": " << r.ratio[1] << ", \"q3\": " << r.ratio[2] << "}, \"ms\": " << r.ms
+         << ", \"dense_ms\": " << r.dense_ms << ", \"encode_ms\": " << r.encode_ms
          << ", \"exchange_ms\": " << r.exchange_ms << ", \"decode_ms\": " << r.decode_ms << ", \"bytes\": " << r.bytes
          << ", \"checked\": " << (r.checked ? "true" : "false") << "}\n";
 }

@@ -109,16 +109,27 @@ inline options parse(int argc, char** argv, char const* what) {
   return o;
 }
 
+/// Between neighbours in proportion, so that three samples have quartiles too.
+inline double quantile(std::vector<double> v, double q) {
+  std::sort(v.begin(), v.end());
+  auto const at = q * static_cast<double>(v.size() - 1);
+  auto const below = static_cast<std::size_t>(at);
+  auto const above = std::min(below + 1, v.size() - 1);
+  return v[below] + (at - static_cast<double>(below)) * (v[above] - v[below]);
+}
+
 /// Times cases against memcpy, interleaved, and prints a line each.
 class harness {
   options options_;
+  std::string bench_;
   array from_, to_;
   int threads_;
   std::ofstream json_;
   bool all_good_ = true;
 
  public:
-  harness(options o, int threads) : options_(std::move(o)), from_(options_.n), to_(options_.n), threads_(threads) {
+  harness(options o, std::string bench, int threads)
+      : options_(std::move(o)), bench_(std::move(bench)), from_(options_.n), to_(options_.n), threads_(threads) {
     fill_gradient(from_, 1);
     if (!options_.json.empty()) json_.open(options_.json, std::ios::app);
     std::printf("# n = %zu, %d thread%s; ratios to one memcpy of n floats: median [quartiles]\n", options_.n, threads_,
@@ -145,20 +156,16 @@ class harness {
       ratio.push_back((t2 - t1) / (t1 - t0));
       seconds.push_back(t2 - t1);
     }
-    std::sort(ratio.begin(), ratio.end());
-    std::sort(seconds.begin(), seconds.end());
-    auto const at = [](std::vector<double> const& v, double q) {
-      return v[static_cast<std::size_t>(q * static_cast<double>(v.size() - 1) + 0.5)];
-    };
-    std::printf("%-44s %6.3f M [%6.3f .. %6.3f]  floor %5.3f  must %5.3f  %9.3f ms  %s\n", name.c_str(), at(ratio, 0.5),
-                at(ratio, 0.25), at(ratio, 0.75), floor, must, at(seconds, 0.5) * 1e3,
-                right ? check ? "checked" : "" : "WRONG ANSWER");
+    std::printf("%-44s %6.3f M [%6.3f .. %6.3f]  floor %5.3f  must %5.3f  %9.3f ms  %s\n", name.c_str(),
+                quantile(ratio, 0.5), quantile(ratio, 0.25), quantile(ratio, 0.75), floor, must,
+                quantile(seconds, 0.5) * 1e3, right ? check ? "checked" : "" : "WRONG ANSWER");
     std::fflush(stdout);
     if (json_.is_open())
-      json_ << "{\"name\": \"" << name << "\", \"n\": " << options_.n << ", \"threads\": " << threads_
-            << ", \"m\": {\"q1\": " << at(ratio, 0.25) << ", \"median\": " << at(ratio, 0.5)
-            << ", \"q3\": " << at(ratio, 0.75) << "}, \"ms\": " << at(seconds, 0.5) * 1e3 << ", \"floor\": " << floor
-            << ", \"must\": " << must << ", \"checked\": " << (check && right ? "true" : "false") << "}\n"
+      json_ << "{\"bench\": \"" << bench_ << "\", \"name\": \"" << name << "\", \"n\": " << options_.n
+            << ", \"threads\": " << threads_ << ", \"m\": {\"q1\": " << quantile(ratio, 0.25)
+            << ", \"median\": " << quantile(ratio, 0.5) << ", \"q3\": " << quantile(ratio, 0.75)
+            << "}, \"ms\": " << quantile(seconds, 0.5) * 1e3 << ", \"floor\": " << floor << ", \"must\": " << must
+            << ", \"checked\": " << (check && right ? "true" : "false") << "}\n"
             << std::flush;
   }
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""performance_page.py FILE.json...: writes docs/performance.md from what `./dev bench kernels --json` and
-`./dev bench step --json` measured. One JSON object a line."""
+"""performance_page.py FILE.json...: writes docs/performance.md from what `./dev bench NAME --json FILE` measured.
+
+One JSON object a line; files may hold any of the benches kernels, step, exchange and compile, in any order.
+"""
+
 import json
 import pathlib
 import platform
@@ -10,6 +13,9 @@ root = pathlib.Path(__file__).resolve().parents[2]
 rows = [json.loads(line) for name in sys.argv[1:] for line in open(name) if line.strip()]
 if not rows:
     sys.exit("give it the files that --json wrote")
+wrong = [row["name"] for row in rows if row.get("checked") is False and row["bench"] != "kernels"]
+if wrong:
+    sys.exit(f"these gave wrong answers and are no measurements: {', '.join(wrong)}")
 
 
 def processor():
@@ -19,28 +25,66 @@ def processor():
     return platform.machine()
 
 
-def flags():
+def instructions():
     text = open("/proc/cpuinfo").read()
     return "AVX-512" if " avx512f" in text else "AVX2" if " avx2" in text else "no AVX2"
 
 
-out = [
-    "# Measured speed",
-    "",
-    "Written by `bench/support/performance_page.py` from the output of `./dev bench kernels --json` and `./dev bench step --json`.",
-    "**1 M is the time of one memcpy of the n floats in the same run** (8 n bytes moved); a memcpy is timed right before every",
-    "sample, and the figure is the median of the ratios with its quartiles. *floor* is the least bytes of memory an element over 8;",
-    "below it a kernel reads from the cache or moves fewer bytes than memcpy's write-allocate. *goal* is what we hold ourselves to.",
-    "Every kernel's answer was checked in the same run, where the last column says so.",
-    "",
-    f"Machine: {processor()}, {flags()}, shared with other work; compiled with -O2 for generic x86-64, paths chosen at run time.",
-]
-for n, threads in sorted({(r["n"], r["threads"]) for r in rows}, reverse=True):
-    out += ["", f"## n = {n:,}, {threads} thread{'s' if threads > 1 else ''}", "", "| what | M, median | quartiles | floor | goal | ms | answer |", "|---|---|---|---|---|---|---|"]
-    for r in (r for r in rows if (r["n"], r["threads"]) == (n, threads)):
-        m, goal = r["m"], r["must"]
-        mark = "" if goal == 0 else f"{goal:.2f}" + ("" if m["median"] <= goal else " (missed)")
-        floor = f"{r['floor']:.2f}" if r["floor"] else ""
-        out.append(f"| {r['name']} | **{m['median']:.2f}** | {m['q1']:.2f} - {m['q3']:.2f} | {floor} | {mark} | {r['ms']:.2f} | {'checked' if r['checked'] else ''} |")
+def against(goal, value):
+    """The goal, and whether it was reached."""
+    return "" if not goal else f"{goal:g}" if value <= goal else f"{goal:g}, **missed**"
+
+
+def of(bench):
+    return [row for row in rows if row["bench"] == bench]
+
+
+def groups(bench, *keys):
+    found = {}
+    for row in of(bench):
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found.items()
+
+
+out = ["# Measured speed", "",
+       "Written by `bench/support/performance_page.py` from the output of `./dev bench NAME --json FILE`.", "",
+       f"Machine: {processor()}, {instructions()}, two cores that other work shares; compiled with -O2 for generic x86-64,",
+       "paths chosen at run time. **1 M is the time of one memcpy of the n floats in the same run** (8 n bytes moved), by as",
+       "many threads; one is timed right before every sample, and the figure is the median of the ratios with its quartiles.",
+       "*floor* is the least bytes of memory an element over 8: a kernel may go below it where memcpy pays for reading what it",
+       "overwrites. *goal* is what we hold ourselves to."]
+
+for (n, threads), found in groups("kernels", "n", "threads"):
+    out += ["", f"## Kernels, n = {n:,}, {threads} thread{'s' if threads > 1 else ''}", "",
+            "| kernel | M | quartiles | floor | goal | ms | answer |", "|---|---|---|---|---|---|---|"]
+    for row in found:
+        m = row["m"]
+        out.append(f"| {row['name']} | **{m['median']:.2f}** | {m['q1']:.2f} - {m['q3']:.2f} | "
+                   f"{row['floor'] or '':{'.2f' if row['floor'] else ''}} | {against(row['must'], m['median'])} | "
+                   f"{row['ms']:.2f} | {'checked' if row['checked'] else ''} |")
+
+for (n, threads), found in groups("step", "n", "threads"):
+    out += ["", f"## Whole steps, n = {n:,}, {threads} thread{'s' if threads > 1 else ''}", "",
+            "Agreement, encode, decode, vote and commit in a world of one: what a codec costs a worker.", "",
+            "| method | M | quartiles | ms |", "|---|---|---|---|"]
+    out += [f"| {row['name']} | **{row['m']['median']:.2f}** | {row['m']['q1']:.2f} - {row['m']['q3']:.2f} | {row['ms']:.2f} |"
+            for row in found]
+
+for (ranks, link, n), found in groups("exchange", "ranks", "link", "n"):
+    where = "not shaped" if link == "none" else f"{link}/s a link"
+    out += ["", f"## Exchange between {ranks} processes, {where}, n = {n:,}", "",
+            "MPI over shaped links, one thread a rank; ranks share the two cores. A dense step right before each sample.", "",
+            "| method | bytes a rank | ms | of it codec | dense, ms | times faster | quartiles |", "|---|---|---|---|---|---|---|"]
+    out += [f"| {row['name']} | {row['bytes']:,} | {row['ms']:.1f} | {row['encode_ms'] + row['decode_ms']:.1f} | "
+            f"{row['dense_ms']:.1f} | **{row['times_dense']['median']:.2f}** | "
+            f"{row['times_dense']['q1']:.2f} - {row['times_dense']['q3']:.2f} |" for row in found]
+
+for (compiler, level), found in groups("compile", "compiler", "level"):
+    out += ["", f"## Compile time, {compiler}, -{level}", "",
+            "User seconds of one file, and their ratio to a file that includes Kokkos alone.", "",
+            "| file | s | ratio | goal |", "|---|---|---|---|"]
+    out += [f"| {row['name']} | {row['seconds']:.2f} | **{row['times_kokkos']:.2f}** | {against(row['must'], row['times_kokkos'])} |"
+            for row in found]
+
 (root / "docs/performance.md").write_text("\n".join(out) + "\n")
 print(f"wrote docs/performance.md from {len(rows)} rows")
