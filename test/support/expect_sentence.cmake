@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -D SOURCE=file.cpp -D CASE=NAME -D COMPILER=c++ -D FLAGS=file -P expect_sentence.cmake
+# cmake -D SOURCE=file.cpp -D CASE=NAME -D COMPILER=c++ -D FLAGS=file [-D STOP=options] -P expect_sentence.cmake
+# STOP: how this compiler is told to write nothing, if not by -fsyntax-only.
 # Succeeds where compiling SOURCE with CASE_NAME fails and the sentence beside CASE_NAME is among the first lines printed.
 
 set(most_lines 5)
@@ -14,8 +15,13 @@ if(NOT text MATCHES "CASE_${CASE}[^A-Z0-9_\n][^\n]*// expect: ([^\n]+)")
 endif()
 string(STRIP "${CMAKE_MATCH_1}" sentence)
 
+if(NOT STOP)
+  set(STOP -fsyntax-only)
+endif()
+separate_arguments(STOP UNIX_COMMAND "${STOP}")
+
 set(ENV{LC_ALL} C)
-execute_process(COMMAND "${COMPILER}" ${flags} -fsyntax-only -DCASE_${CASE} "${SOURCE}"
+execute_process(COMMAND "${COMPILER}" ${flags} ${STOP} -DCASE_${CASE} "${SOURCE}"
                 RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(status STREQUAL "0")
   message(FATAL_ERROR "CASE_${CASE} compiles; it should be refused with: ${sentence}")
