@@ -39,7 +39,7 @@ def program(methods):
                         for word, folder in where.items() if f"gp::{word}{{" in names})
         text += "".join(f"#include <gradpress/{f}>\n" for f in ["communicate/threads.hpp", "reducer.hpp", *files])
         text += "namespace gp = gradpress;\nvoid train(gp::thread_communicator& comm, float* x) {\n"
-        text += "  gp::reducer r{Kokkos::Serial{}, comm};\n"
+        text += "  gp::reducer r{gp::serial{}, comm};\n"
         for i, method in enumerate(methods):
             text += f'  r.average(r.add("{i}", 64, 64, gp::compress_with({method})), x);\n'
         text += "}\n"

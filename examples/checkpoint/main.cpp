@@ -15,8 +15,7 @@ int main() {
   std::filesystem::create_directories(folder);
   gp::run_ranks(2, [&](gp::thread_communicator& comm) {
     auto const file = folder / ("rank" + std::to_string(comm.rank()) + ".gprc");
-    auto const train = [&](gp::reducer<Kokkos::Serial>& reducer, gp::reducer<Kokkos::Serial>::tensor w, int from,
-                           int to) {
+    auto const train = [&](gp::reducer<gp::serial>& reducer, gp::reducer<gp::serial>::tensor w, int from, int to) {
       std::vector<float> g(1000), sum(1000);
       for (int step = from; step < to; ++step) {
         for (std::size_t i = 0; i < 1000; ++i)
@@ -28,7 +27,7 @@ int main() {
       }
       return sum;
     };
-    gp::reducer first{Kokkos::Serial{}, comm};
+    gp::reducer first{gp::serial{}, comm};
     auto const w = first.add("w", 1000, 1, gp::top_k_sgd(0.02));
     train(first, w, 0, 10);
     {
@@ -37,7 +36,7 @@ int main() {
     }
     auto const uninterrupted = train(first, w, 10, 20);
 
-    gp::reducer second{Kokkos::Serial{}, comm};  // a new process would begin here
+    gp::reducer second{gp::serial{}, comm};  // a new process would begin here
     auto const w2 = second.add("w", 1000, 1, gp::top_k_sgd(0.02));
     std::ifstream in(file, std::ios::binary);
     second.load(in);

@@ -18,7 +18,7 @@ namespace digits {
 namespace gp = gradpress;
 
 /// Host threads of one process may all use Serial; it is one rank's execution space, not the number of ranks.
-using reducer = gp::reducer<Kokkos::Serial>;
+using reducer = gp::reducer<gp::serial>;
 
 struct method {
   std::string key;    ///< for --methods

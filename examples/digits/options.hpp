@@ -18,7 +18,7 @@ struct options {
   int epochs = 30, seeds = 3, ranks = 4;
   double rate = 0.2, momentum = 0.5;
   std::vector<std::string> methods;  ///< empty: all
-  std::string data = DIGITS_DATA;  // the build says where the file lies
+  std::string data = DIGITS_DATA;    // the build says where the file lies
   std::string chart = "digits.svg";
   std::string csv = "digits_results.csv";
   bool help = false, quick = false, mpi = false;

@@ -93,7 +93,7 @@ outcome train(Communicator& comm, dataset const& data, method const& use, schedu
               std::function<void(int, double)> const& report) {
   network model(seed);
   gp::delayed<Communicator> link{comm, link_alpha, link_beta};
-  reducer gradients{Kokkos::Serial{}, link, {.seed = seed}};
+  reducer gradients{gp::serial{}, link, {.seed = seed}};
 
   std::vector<reducer::tensor> handles;
   for (tensor const* t : model.parameters())

@@ -15,7 +15,7 @@ int main() {
       for (std::size_t j = 0; j < 64; ++j)
         gradient(i, j) = static_cast<float>(i + j) * static_cast<float>(comm.rank() + 1);
 
-    gp::reducer reducer{Kokkos::Serial{}, comm};
+    gp::reducer reducer{gp::serial{}, comm};
     auto const w = reducer.add("w", 128, 64, gp::power_sgd(2));  // this gradient has rank 2: nothing is lost
     reducer.stage(w, gradient);
     reducer.average();

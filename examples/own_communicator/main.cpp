@@ -33,7 +33,7 @@ int main() {
   std::vector<std::thread> ranks;
   for (int r = 0; r < 3; ++r)
     ranks.emplace_back([&hall, &result, r] {
-      gp::reducer reducer{Kokkos::Serial{}, my_communicator{hall, r}};
+      gp::reducer reducer{gp::serial{}, my_communicator{hall, r}};
       auto const w =
           reducer.add("w", 100, 1, gp::gtop_k_sgd(0.1));  // sums, trees, all of it is derived from all_gather
       std::vector<float> gradient(100, static_cast<float>(r));

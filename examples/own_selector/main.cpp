@@ -28,7 +28,7 @@ struct every_mth {
 int main() {
   Kokkos::initialize();
   gp::run_ranks(3, [](gp::thread_communicator& comm) {
-    gp::reducer reducer{Kokkos::Serial{}, comm};
+    gp::reducer reducer{gp::serial{}, comm};
     auto const w = reducer.add(
         "w", 100, 1, gp::compress_with(every_mth{.m = 10}, gp::stochastic_int{.bits = 8}, gp::error_feedback{}));
     std::vector<float> sum(100);

@@ -27,7 +27,7 @@ int main() {
   Kokkos::initialize();
   gp::run_ranks(4, [](gp::thread_communicator& comm) {
     model net;
-    gp::reducer reducer{Kokkos::Serial{}, comm};
+    gp::reducer reducer{gp::serial{}, comm};
     auto const weight =
         reducer.add("fc.weight", 64, 32, gp::compress_with(gp::top_k{.density = 0.05}, gp::error_feedback{}));
     auto const bias = reducer.add("fc.bias", 64);  // no method: dense

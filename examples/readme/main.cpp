@@ -6,7 +6,7 @@
 namespace gp = gradpress;
 
 void worker(gp::thread_communicator& comm) {  // or gp::mpi_communicator, or your own type with one operation
-  gp::reducer reducer{Kokkos::Serial{}, comm};
+  gp::reducer reducer{gp::serial{}, comm};
   auto const method = gp::compress_with(gp::top_k{.density = 0.01}, gp::error_feedback{});
   auto const weight = reducer.add("fc1.weight", 256, 64, method);  // once a tensor; the name keys its memory
   auto const bias = reducer.add("fc1.bias", 256);                  // no method: dense, fused with all others that are

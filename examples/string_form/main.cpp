@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   int status = 0;
   try {
     gp::run_ranks(4, [&](gp::thread_communicator& comm) {
-      gp::any_reducer reducer{Kokkos::Serial{}, comm, text};
+      gp::any_reducer reducer{gp::serial{}, comm, text};
       auto const w = reducer.add("w", 256, 64);
       auto const b = reducer.add("b", 256, 1, "dense");
       std::vector<float> weight(256 * 64, 1.f), bias(256, static_cast<float>(comm.rank()));

@@ -57,7 +57,7 @@ namespace {
 /// Three steps of several methods; the updates.
 template <class C>
 std::vector<float> train(C& comm) {
-  reducer r{Kokkos::Serial{}, comm, {.seed = 3}};
+  reducer r{gradpress::serial{}, comm, {.seed = 3}};
   auto const a = r.add("a", 40, 25, gtop_k_sgd(0.05)), b = r.add("b", 40, 25, power_sgd(2)),
              c = r.add("c", 1000, 1, compress_with(threshold{.tau = 0.2}, error_feedback{}));
   auto const d = r.add("d", 1000, 1, tern_grad()), e = r.add("e", 1000, 1, compress_with(bf16{}, error_feedback{}));
@@ -97,7 +97,7 @@ TEST_CASE(
 TEST_CASE("communicate::mpi: ranks that differ get one error, and the world goes on") {
   mpi_communicator comm{MPI_COMM_WORLD};
   if (comm.size() == 1) return;
-  reducer r{Kokkos::Serial{}, comm, {.seed = static_cast<std::uint64_t>(comm.rank())}};
+  reducer r{gradpress::serial{}, comm, {.seed = static_cast<std::uint64_t>(comm.rank())}};
   auto const t = r.add("w", 10);
   std::vector<float> g(10, 1.f);
   CHECK_THROWS_AS(r.average(t, std::span(g)), configuration_error);

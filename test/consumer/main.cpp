@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   std::vector<double> sums(2);
 
   gp::run_ranks(2, [&](gp::thread_communicator& comm) {
-    gp::reducer reducer{Kokkos::Serial{}, comm};
+    gp::reducer reducer{gp::serial{}, comm};
     auto const weights =
         reducer.add("weights", 64, 16, gp::compress_with(gp::top_k{.density = 0.01}, gp::error_feedback{}));
     std::vector<float> gradient(64 * 16, 0.0f);

@@ -27,7 +27,7 @@ encoded on_host(std::vector<float> const& g, std::vector<float> const* e, int bi
                 bool stochastic) {
   encoded r{std::vector<std::byte>(gp::kernel::int_bytes(g.size(), bits, block)), std::vector<float>(e ? g.size() : 0)};
   r.finite =
-      gp::kernel::int_encode_sum(Kokkos::Serial{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr,
+      gp::kernel::int_encode_sum(gp::serial{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr,
                                  g.size(), bits, block, stochastic, key, r.codes.data());
   return r;
 }
@@ -121,9 +121,9 @@ TEST_CASE("kernel/cuda/stochastic_int: decodes and adds as the host does") {
         REQUIRE(device::int_accumulate(nullptr, from.data(), n, bits, block, -1.0f, sum.data()) == cudaSuccess);
         REQUIRE(device::int_decode(nullptr, from.data(), n, bits, block, x.data()) == cudaSuccess);
         REQUIRE(cudaStreamSynchronize(nullptr) == cudaSuccess);
-        gp::kernel::int_accumulate(Kokkos::Serial{}, codes.data(), n, bits, block, -1.0f, want.data());
+        gp::kernel::int_accumulate(gp::serial{}, codes.data(), n, bits, block, -1.0f, want.data());
         CHECK(sum.read() == want);
-        gp::kernel::int_decode(Kokkos::Serial{}, codes.data(), n, bits, block, want.data());
+        gp::kernel::int_decode(gp::serial{}, codes.data(), n, bits, block, want.data());
         CHECK(x.read() == want);
       }
 }

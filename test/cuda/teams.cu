@@ -16,7 +16,7 @@ using gp::index_t;
 #if defined(KOKKOS_ENABLE_CUDA)
 using exec = Kokkos::Cuda;
 #else
-using exec = Kokkos::Serial;
+using exec = gp::serial;
 #endif
 
 namespace {
@@ -57,9 +57,9 @@ TEST_CASE("kernel/device/stochastic_int: on the device, the bits of the host") {
     auto const g = numbers(n);
     std::vector<float> e(n, 0.25f), rest(n), sum = g;
     std::vector<std::byte> codes(gp::kernel::int_bytes(n, bits, block));
-    REQUIRE(gp::kernel::int_encode_sum(Kokkos::Serial{}, g.data(), e.data(), rest.data(), n, bits, block, true, 7,
+    REQUIRE(gp::kernel::int_encode_sum(gp::serial{}, g.data(), e.data(), rest.data(), n, bits, block, true, 7,
                                        codes.data()));
-    gp::kernel::int_accumulate(Kokkos::Serial{}, codes.data(), n, bits, block, 1.0f, sum.data());
+    gp::kernel::int_accumulate(gp::serial{}, codes.data(), n, bits, block, 1.0f, sum.data());
 
     device_array<float> dg(g), de(e), drest(n), dsum(g), dx(n);
     device_array<std::byte> dcodes(codes.size());
@@ -74,7 +74,7 @@ TEST_CASE("kernel/device/stochastic_int: on the device, the bits of the host") {
     CHECK(dsum.read() == sum);
     CHECK(flag.read()[0] == 0);
     std::vector<float> x(n);
-    gp::kernel::int_decode(Kokkos::Serial{}, codes.data(), n, bits, block, x.data());
+    gp::kernel::int_decode(gp::serial{}, codes.data(), n, bits, block, x.data());
     CHECK(dx.read() == x);
   }
 }

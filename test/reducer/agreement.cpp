@@ -14,7 +14,7 @@
 using namespace gradpress;
 
 namespace {
-using reducer_type = reducer<Kokkos::Serial>;
+using reducer_type = reducer<gradpress::serial>;
 
 /// Runs `body` on every rank; every rank must get a configuration_error with the same text, and its gradient back as it
 /// was. Returns the text.
@@ -48,14 +48,14 @@ TEST_CASE("reducer: ranks agree before the first byte") {
   auto const odd = [](thread_communicator& c) { return c.rank() == 2; };
   SUBCASE("seed") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c, {.seed = odd(c) ? 8u : 7u}};
+      reducer r{gradpress::serial{}, c, {.seed = odd(c) ? 8u : 7u}};
       r.average(r.add("w", 12), std::span(g));
     });
     CHECK(has(text, "seed of rank 2"));
   }
   SUBCASE("name") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       r.average(r.add(odd(c) ? "fc2.weight" : "fc1.weight", 12), std::span(g));
     });
     CHECK(has(text, "tensor names of rank 2"));
@@ -65,7 +65,7 @@ TEST_CASE("reducer: ranks agree before the first byte") {
   }
   SUBCASE("shape") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       r.average(odd(c) ? r.add("w", 4, 3) : r.add("w", 3, 4), std::span(g));
     });
     CHECK(has(text, "shapes of rank 2"));
@@ -73,21 +73,21 @@ TEST_CASE("reducer: ranks agree before the first byte") {
   }
   SUBCASE("method") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       r.average(odd(c) ? r.add("w", 12) : r.add("w", 12, 1, sparse), std::span(g));
     });
     CHECK(has(text, "methods of rank 2"));
   }
   SUBCASE("a knob") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       r.average(r.add("w", 12, 1, compress_with(top_k{.density = odd(c) ? 0.25 : 0.5})), std::span(g));
     });
     CHECK(has(text, "top_k(density=0.25)"));
   }
   SUBCASE("number of tensors") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       auto const w = r.add("w", 12);
       if (odd(c)) r.add("x", 12);
       r.average(w, std::span(g));
@@ -96,7 +96,7 @@ TEST_CASE("reducer: ranks agree before the first byte") {
   }
   SUBCASE("staged tensors") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       auto const w = r.add("w", 12), x = r.add("x", 12);
       r.average(odd(c) ? x : w, std::span(g));
     });
@@ -104,7 +104,7 @@ TEST_CASE("reducer: ranks agree before the first byte") {
   }
   SUBCASE("step number, after a rollback on one rank alone") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       auto const w = r.add("w", 12);
       auto other = g;
       r.average(w, std::span(other));
@@ -115,14 +115,14 @@ TEST_CASE("reducer: ranks agree before the first byte") {
   }
   SUBCASE("wrong size on one rank") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       r.average(r.add("w", 12), odd(c) ? std::span(g).first(11) : std::span(g));
     });
     CHECK(has(text, "rank 2: tensor 'w': the gradient has 11 elements where 12 were registered"));
   }
   SUBCASE("staged twice on one rank") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       auto const w = r.add("w", 12);
       if (odd(c)) r.stage(w, std::span(g));
       r.average(w, std::span(g));
@@ -131,7 +131,7 @@ TEST_CASE("reducer: ranks agree before the first byte") {
   }
   SUBCASE("a null pointer on one rank") {
     auto const text = agreed_error(4, [&](auto& c, auto& g) {
-      reducer r{Kokkos::Serial{}, c};
+      reducer r{gradpress::serial{}, c};
       r.average(r.add("w", 12), odd(c) ? nullptr : g.data());
     });
     CHECK(has(text, "rank 2: tensor 'w': the gradient is a null pointer"));
@@ -140,7 +140,7 @@ TEST_CASE("reducer: ranks agree before the first byte") {
 
 TEST_CASE("reducer: after an error the same reducer goes on as if nothing had happened") {
   run_ranks(3, [](thread_communicator& c) {
-    reducer r{Kokkos::Serial{}, c};
+    reducer r{gradpress::serial{}, c};
     auto const w = r.add("w", 12, 1, sparse), x = r.add("x", 12, 1, sparse);
     std::vector<float> g(12, 1.f), h(12, 2.f);
     bool refused = false;
@@ -160,7 +160,7 @@ TEST_CASE("reducer: after an error the same reducer goes on as if nothing had ha
 
 TEST_CASE("reducer: registration may be in any order, and a name only once") {
   run_ranks(4, [](thread_communicator& c) {
-    reducer_type r{Kokkos::Serial{}, c};
+    reducer_type r{gradpress::serial{}, c};
     std::vector<float> a(12, static_cast<float>(c.rank())), b(5, 1.f);
     reducer_type::tensor ta, tb;
     if (c.rank() % 2 == 0)
@@ -174,7 +174,7 @@ TEST_CASE("reducer: registration may be in any order, and a name only once") {
   });
   thread_group group(1);
   thread_communicator alone(group, 0);
-  reducer r{Kokkos::Serial{}, alone};
+  reducer r{gradpress::serial{}, alone};
   r.add("w", 3);
   CHECK_THROWS_WITH_AS(r.add("w", 4),
                        "gradpress: rank 0: tensor 'w' was added before; names key the state and must be unique",
@@ -193,7 +193,7 @@ TEST_CASE("reducer: codes that would wrap are refused before anything is sent") 
       throw std::runtime_error("nothing should be sent");
     }
   };
-  reducer r{Kokkos::Serial{}, many{}};
+  reducer r{gradpress::serial{}, many{}};
   CHECK_NOTHROW(r.add("w16", 8, 1, compress_with(ternary{})));
   CHECK_THROWS_WITH_AS(r.add("w8", 8, 1, compress_with(ternary8{})),
                        "gradpress: rank 0: tensor 'w8' sums codes that wrap beyond 127 ranks; use a wider counter type",

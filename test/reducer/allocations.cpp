@@ -53,8 +53,8 @@ TEST_CASE("reducer: no allocation after the first step") {
 #if COUNTS_ALLOCATIONS
   static constexpr std::size_t n = 200 * 1000;  // several chunks
   auto const steps = [](auto& comm) {
-    reducer r{Kokkos::Serial{}, comm};
-    std::vector<reducer<Kokkos::Serial>::tensor> const t = {
+    reducer r{gradpress::serial{}, comm};
+    std::vector<reducer<gradpress::serial>::tensor> const t = {
         r.add("dense", n),
         r.add("bf16", n, 1, compress_with(bf16{})),
         r.add("bf16ef", n, 1, compress_with(bf16{}, error_feedback{})),

@@ -29,11 +29,11 @@ std::vector<float> gradient(int rank, int tensor) {
 /// A reducer with a tensor of every kind of exchange, over a communicator with planted faults.
 struct trainer {
   faulty<thread_communicator> comm;
-  reducer<Kokkos::Serial> r;
-  std::vector<reducer<Kokkos::Serial>::tensor> handles;
+  reducer<gradpress::serial> r;
+  std::vector<reducer<gradpress::serial>::tensor> handles;
   std::vector<std::vector<float>> g;
 
-  trainer(thread_communicator c, faults f) : comm(c, std::move(f)), r(Kokkos::Serial{}, comm) {
+  trainer(thread_communicator c, faults f) : comm(c, std::move(f)), r(gradpress::serial{}, comm) {
     handles = {r.add("dense", n),
                r.add("gtop_k", n, 1, gtop_k_sgd(0.05)),
                r.add("low_rank", 30, 20, power_sgd()),
@@ -73,7 +73,7 @@ struct moody {
   static constexpr support where = support::own;
   static constexpr bool fixed_size = true;
   std::size_t max_kept(std::size_t m) const { return std::min<std::size_t>(m, 4); }
-  void select(step<Kokkos::Serial> const& ctx, in<Kokkos::Serial> x, selection<Kokkos::Serial>& kept) const {
+  void select(step<gradpress::serial> const& ctx, in<gradpress::serial> x, selection<gradpress::serial>& kept) const {
     if (ctx.rank == rank_that_throws) throw std::runtime_error("not today");
     kept.count = max_kept(x.extent(0));
     for (index_t i = 0; i < kept.count; ++i) kept.indices(i) = i;
@@ -174,7 +174,7 @@ TEST_CASE("reducer: damaged messages are one payload_error on all ranks, and not
 TEST_CASE("reducer: an exception of one rank's own policy is an error on all ranks") {
   std::atomic<int> errors{0};
   run_ranks(4, [&](thread_communicator& c) {
-    reducer r{Kokkos::Serial{}, c};
+    reducer r{gradpress::serial{}, c};
     auto const w = r.add("w", n, 1, compress_with(moody{}, error_feedback{}));
     auto g = gradient(c.rank(), 0);
     try {
@@ -191,7 +191,7 @@ TEST_CASE("reducer: an exception of one rank's own policy is an error on all ran
 TEST_CASE("reducer: a sum that overflows is an error on all ranks, and enters no memory") {
   std::atomic<int> errors{0};
   run_ranks(3, [&](thread_communicator& c) {
-    reducer r{Kokkos::Serial{}, c};
+    reducer r{gradpress::serial{}, c};
     std::vector<float> g(n, 3e38f);
     for (auto const& handle :
          {r.add("dense", n), r.add("block", n, 1, compress_with(random_block{.density = 0.5}, error_feedback{})),

@@ -15,7 +15,7 @@
 using namespace gradpress;
 
 namespace {
-using host_reducer = reducer<Kokkos::Serial>;
+using host_reducer = reducer<gradpress::serial>;
 using floats = std::vector<float>;
 std::vector<host_reducer::part_of_group> const parts = {{"c", 7}, {"a", 5, 8}, {"b", 13}};
 constexpr std::size_t total = 7 + 40 + 13;
@@ -56,7 +56,7 @@ std::string message_of(F const& f) {
 
 TEST_CASE("reducer: a group is one vector to its method, wherever its tensors lie") {
   run_ranks(3, [](thread_communicator& comm) {
-    host_reducer one{Kokkos::Serial{}, comm}, apart{Kokkos::Serial{}, comm}, together{Kokkos::Serial{}, comm};
+    host_reducer one{gradpress::serial{}, comm}, apart{gradpress::serial{}, comm}, together{gradpress::serial{}, comm};
     auto const x = one.add("model", total, 1, method());
     auto const h = apart.add_group("model", parts, method());
     auto const k = together.add_group("model", parts, method());
@@ -81,7 +81,7 @@ TEST_CASE("reducer: a group is one vector to its method, wherever its tensors li
 
 TEST_CASE("reducer: tensors of a group keep their own names in checkpoints, and may be grouped in another way later") {
   self_communicator alone;
-  host_reducer grouped{Kokkos::Serial{}, alone}, single{Kokkos::Serial{}, alone};
+  host_reducer grouped{gradpress::serial{}, alone}, single{gradpress::serial{}, alone};
   auto const h = grouped.add_group("model", parts, method());
   scattered s(gradient(0, 0));
   grouped.stage(h[0], std::span(s.c));
@@ -113,7 +113,7 @@ TEST_CASE("reducer: mistakes with groups are errors on all ranks, by the tensor'
   std::vector<std::string> said(2), not_finite(2), other_order(2);
   run_ranks(2, [&](thread_communicator& comm) {
     auto const r = static_cast<std::size_t>(comm.rank());
-    host_reducer reducer{Kokkos::Serial{}, comm};
+    host_reducer reducer{gradpress::serial{}, comm};
     auto const h = reducer.add_group("model", parts, method());
     scattered s(gradient(comm.rank(), 0)), before = s;
     reducer.stage(h[0], std::span(s.c));
@@ -129,7 +129,7 @@ TEST_CASE("reducer: mistakes with groups are errors on all ranks, by the tensor'
     not_finite[r] = message_of([&] { reducer.average(); });
     s = before;
 
-    host_reducer second{Kokkos::Serial{}, comm};
+    host_reducer second{gradpress::serial{}, comm};
     auto order = parts;
     if (r == 1) std::swap(order[0], order[2]);
     auto g = second.add_group("model", order, method());
@@ -150,7 +150,7 @@ TEST_CASE("reducer: mistakes with groups are errors on all ranks, by the tensor'
   CHECK(other_order[0].find("in 'model' at 7") != std::string::npos);
 
   self_communicator alone;
-  host_reducer reducer{Kokkos::Serial{}, alone};
+  host_reducer reducer{gradpress::serial{}, alone};
   reducer.add("w", 4);
   CHECK(message_of([&] {
           reducer.add_group("w", {{"x", 4}}, method());

@@ -20,8 +20,8 @@ struct names {
 };
 
 /// Trains steps [from, to) and appends every update.
-void train(reducer<Kokkos::Serial>& r, std::vector<reducer<Kokkos::Serial>::tensor> const& handles, int rank, int from,
-           int to, std::vector<float>& log) {
+void train(reducer<gradpress::serial>& r, std::vector<reducer<gradpress::serial>::tensor> const& handles, int rank,
+           int from, int to, std::vector<float>& log) {
   for (int s = from; s < to; ++s) {
     std::vector<std::vector<float>> g(handles.size(), std::vector<float>(600));
     for (std::size_t t = 0; t < g.size(); ++t)
@@ -33,8 +33,8 @@ void train(reducer<Kokkos::Serial>& r, std::vector<reducer<Kokkos::Serial>::tens
   }
 }
 /// Handles of the same four tensors, whatever order they are registered in.
-std::vector<reducer<Kokkos::Serial>::tensor> add_all(reducer<Kokkos::Serial>& r, bool backwards) {
-  std::vector<reducer<Kokkos::Serial>::tensor> h(4);
+std::vector<reducer<gradpress::serial>::tensor> add_all(reducer<gradpress::serial>& r, bool backwards) {
+  std::vector<reducer<gradpress::serial>::tensor> h(4);
   auto const one = [&](int i) {
     if (i == 0) h[0] = r.add("topk", 600, 1, gtop_k_sgd(0.02));
     if (i == 1) h[1] = r.add("powersgd", 30, 20, power_sgd(2));
@@ -49,14 +49,14 @@ std::vector<reducer<Kokkos::Serial>::tensor> add_all(reducer<Kokkos::Serial>& r,
 TEST_CASE("reducer: save, load and go on equals never having stopped, bit for bit, in any registration order") {
   run_ranks(P, [](thread_communicator& c) {
     std::vector<float> through, resumed;
-    reducer<Kokkos::Serial> a{Kokkos::Serial{}, c, {.seed = 9}};
+    reducer<gradpress::serial> a{gradpress::serial{}, c, {.seed = 9}};
     auto const ha = add_all(a, false);
     train(a, ha, c.rank(), 0, 5, through);
     std::stringstream file;
     a.save(file);
     through.clear();
     train(a, ha, c.rank(), 5, 10, through);
-    reducer<Kokkos::Serial> b{Kokkos::Serial{}, c, {.seed = 9}};
+    reducer<gradpress::serial> b{gradpress::serial{}, c, {.seed = 9}};
     auto const hb = add_all(b, true);
     b.load(file);
     if (b.step_number() != 5) throw std::runtime_error("wrong step number");
@@ -69,7 +69,7 @@ TEST_CASE("reducer: save, load and go on equals never having stopped, bit for bi
 TEST_CASE("reducer: rollback takes a step back, bit for bit, once") {
   run_ranks(P, [](thread_communicator& c) {
     std::vector<float> straight, detour, ignored;
-    reducer<Kokkos::Serial> a{Kokkos::Serial{}, c, {.seed = 9}}, b{Kokkos::Serial{}, c, {.seed = 9}};
+    reducer<gradpress::serial> a{gradpress::serial{}, c, {.seed = 9}}, b{gradpress::serial{}, c, {.seed = 9}};
     auto const ha = add_all(a, false), hb = add_all(b, false);
     train(a, ha, c.rank(), 0, 6, straight);
     train(b, hb, c.rank(), 0, 3, detour);
@@ -90,7 +90,7 @@ TEST_CASE("reducer: rollback takes a step back, bit for bit, once") {
 
 TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and remedy, and change nothing") {
   self_communicator alone;
-  reducer a{Kokkos::Serial{}, alone, {.seed = 1}};
+  reducer a{gradpress::serial{}, alone, {.seed = 1}};
   auto const w = a.add("w", 20, 1, top_k_sgd(0.1));
   std::vector<float> g(20, 1.f);
   a.average(w, std::span(g));
@@ -115,31 +115,31 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
     return what;
   };
   SUBCASE("another shape") {
-    reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
+    reducer b{gradpress::serial{}, alone, {.seed = 1}};
     b.add("w", 21, 1, top_k_sgd(0.1));
     CHECK(refusal(b, bytes).find("tensor 'w': has 21 values of 'residual' here and 20 in the checkpoint") !=
           std::string::npos);
   }
   SUBCASE("another method") {
-    reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
+    reducer b{gradpress::serial{}, alone, {.seed = 1}};
     b.add("w", 20, 1, ef_sign_sgd());
     CHECK(refusal(b, bytes).find("tensor 'w': was saved by identity|top_k(density=0.1)|none|error_feedback|all_gather "
                                  "and is now identity|all|sign") != std::string::npos);
   }
   SUBCASE("another name") {
-    reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
+    reducer b{gradpress::serial{}, alone, {.seed = 1}};
     b.add("v", 20, 1, top_k_sgd(0.1));
     CHECK(refusal(b, bytes).find("tensor 'w': is in the checkpoint and not in this reducer") != std::string::npos);
   }
   SUBCASE("one tensor more") {
-    reducer b{Kokkos::Serial{}, alone, {.seed = 1}};
+    reducer b{gradpress::serial{}, alone, {.seed = 1}};
     b.add("w", 20, 1, top_k_sgd(0.1));
     b.add("new", 20, 1, top_k_sgd(0.1));
     CHECK(refusal(b, bytes).find("tensor 'new': has state 'residual' that is not in the checkpoint") !=
           std::string::npos);
   }
   SUBCASE("another seed") {
-    reducer b{Kokkos::Serial{}, alone, {.seed = 2}};
+    reducer b{gradpress::serial{}, alone, {.seed = 2}};
     b.add("w", 20, 1, top_k_sgd(0.1));
     CHECK(refusal(b, bytes).find("seed 1, this reducer has 2") != std::string::npos);
   }
@@ -154,7 +154,7 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
   SUBCASE("another world") {
     thread_group group(2);
     thread_communicator one(group, 0);
-    reducer b{Kokkos::Serial{}, one, {.seed = 1}};
+    reducer b{gradpress::serial{}, one, {.seed = 1}};
     b.add("w", 20, 1, top_k_sgd(0.1));
     CHECK(refusal(b, bytes).find("of 1 ranks, this world has 2") != std::string::npos);
   }

@@ -12,7 +12,7 @@ namespace {
 self_communicator alone;
 std::string refusal(std::string const& text) {
   try {
-    any_reducer r{Kokkos::Serial{}, alone, text};
+    any_reducer r{gradpress::serial{}, alone, text};
   } catch (configuration_error const& e) {
     return e.what();
   }
@@ -24,7 +24,7 @@ bool has(std::string const& text, std::string const& part) {
   return false;
 }
 std::string method_of(std::string const& text) {
-  any_reducer r{Kokkos::Serial{}, alone, text};
+  any_reducer r{gradpress::serial{}, alone, text};
   return r.method(r.add("w", 100, 1));
 }
 }  // namespace
@@ -42,8 +42,8 @@ TEST_CASE("runtime: a text is the composition it names, knobs by position, by na
 
 TEST_CASE("runtime: the text form gives the same bits as the composition in code") {
   run_ranks(3, [](thread_communicator& c) {
-    any_reducer a{Kokkos::Serial{}, c, "top_k(0.1) | stochastic_int(bits=8) | error_feedback", {.seed = 4}};
-    reducer b{Kokkos::Serial{}, c, {.seed = 4}};
+    any_reducer a{gradpress::serial{}, c, "top_k(0.1) | stochastic_int(bits=8) | error_feedback", {.seed = 4}};
+    reducer b{gradpress::serial{}, c, {.seed = 4}};
     auto const ta = a.add("w", 500);
     auto const tb =
         b.add("w", 500, 1, compress_with(top_k{.density = 0.1}, stochastic_int{.bits = 8}, error_feedback{}));

@@ -69,7 +69,7 @@ inline std::size_t pad4(std::size_t n) { return (n + 3) & ~std::size_t{3}; }
 /// A composition without its type: what the check needs to know, so that it is compiled once and not once a
 /// composition.
 struct composition {
-  using reducer_type = reducer<Kokkos::Serial>;
+  using reducer_type = reducer<gradpress::serial>;
   std::string text;
   memory_law law = memory_law::none;
   bool fixed_size = true;
@@ -126,7 +126,7 @@ composition describe_composition(compressor<Pr, S, Q, F, X> const& c) {
 // ---- the check -----------------------------------------------------------------------------------------------------
 
 inline void write_diary(composition const& method, thread_communicator& comm, diary& d) {
-  composition::reducer_type r{Kokkos::Serial{}, comm, {.seed = 5}};
+  composition::reducer_type r{gradpress::serial{}, comm, {.seed = 5}};
   auto const& tensors = case_tensors();
   std::vector<composition::reducer_type::tensor> handles;
   for (std::size_t i = 0; i < tensors.size(); ++i) {  // registered in another order on each rank

@@ -13,6 +13,14 @@
 
 namespace gradpress {
 
+/// For ranks that are threads of one process: one thread a rank, so that they do not share an execution space. Where
+/// Kokkos was built without Serial it is the default host space, which then serves them in turns.
+#if defined(KOKKOS_ENABLE_SERIAL)
+using serial = Kokkos::Serial;
+#else
+using serial = Kokkos::DefaultHostExecutionSpace;
+#endif
+
 /// True where a host pointer may be read and written directly.
 template <class Exec>
 inline constexpr bool on_host = Kokkos::SpaceAccessibility<Kokkos::HostSpace, typename Exec::memory_space>::accessible;

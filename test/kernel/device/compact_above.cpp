@@ -11,7 +11,7 @@
 namespace gp = gradpress;
 using gp::index_t;
 namespace device = gradpress::kernel::device;
-using exec = Kokkos::Serial;
+using exec = gp::serial;
 
 namespace {
 

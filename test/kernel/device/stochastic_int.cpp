@@ -11,7 +11,7 @@
 
 namespace gp = gradpress;
 namespace device = gradpress::kernel::device;
-using exec = Kokkos::Serial;
+using exec = gp::serial;
 
 namespace {
 
