@@ -143,7 +143,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       }
     }
     auto const size = capacity(ctx.phase, ctx.world);
-    if (size > 0) std::memset(out.data(), 0, size);
+    clear(out.data(), size);
     if constexpr (layout::indexed)
       for (index_t i = 0; !proposes(ctx.phase) && i < use.selector.max_kept(count_of(ctx.phase)); ++i)
         std::memcpy(out.data() + 4 * std::size_t{i}, &i, 4);
@@ -276,7 +276,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       kernel::divide(ctx.exec, mean.data(), length, static_cast<float>(ctx.world));
       context again = ctx;
       again.part = ctx.world + p;
-      std::memset(out.data() + size, 0, out.extent(0) - size);
+      clear(out.data() + size, out.extent(0) - size);
       require(kernel::all_finite(ctx.exec, mean.data(), length, finite_room(ctx, length)),
               "the sum over the ranks overflowed");
       use.quantizer.encode(again, in<Exec>(mean), part(out, 0, size));
@@ -396,7 +396,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       for (int p = 0; p < ctx.world; ++p) {
         auto const [from, length] = chunk(count_of(ctx.phase), p, ctx.world);
         auto const size = use.quantizer.code_bytes(length);
-        std::memset(out.data() + at + size, 0, padded(size) - size);
+        clear(out.data() + at + size, padded(size) - size);
         piece.part = p;
         write_codes(piece, g, from, length, part(out, at, size));
         at += padded(size);

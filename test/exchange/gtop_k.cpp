@@ -54,7 +54,7 @@ TEST_CASE("exchange::gtop_k is the tree of merges for any number of ranks") {
         CHECK(step.updates[0] == expected);
         for (std::size_t r = 0; r < P; ++r) {
           std::size_t hops = r == 0 ? 0 : 1;  // once up, and down to each child
-          for (std::size_t d = 1; d < P; d *= 2) hops += r % (2 * d) == 0 && r + d < P ? 1 : 0;
+          for (std::size_t d = 1; d < P; d *= 2) hops += r % (2 * d) == 0 && r + d < P ? 1u : 0u;
           CHECK(step.bytes[r] == hops * (32 + 8 * k));
           CHECK(step.messages[r] == hops);
         }

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 namespace gradpress {
@@ -44,6 +45,10 @@ struct selection {
 
 /// Sections of a message start at multiples of 4 bytes.
 [[nodiscard]] constexpr std::size_t padded(std::size_t n) noexcept { return (n + 3) / 4 * 4; }
+/// Zeros for n bytes; of an empty message, which may lie nowhere, nothing.
+inline void clear(std::byte* at, std::size_t n) noexcept {
+  if (n > 0) std::memset(at, 0, n);
+}
 
 /// The same memory seen as T.
 template <class T, class V>

@@ -41,7 +41,7 @@ struct message_layout {
     if constexpr (indexed)
       if (kept.count > 0) std::memcpy(out.data() + (counted ? 4 : 0), kept.indices.data(), 4 * kept.count);
     auto const m = q.code_bytes(kept.count), at = codes_at(kept.count);
-    if (padded(m) > m) std::memset(out.data() + at + m, 0, padded(m) - m);
+    clear(out.data() + at + m, padded(m) - m);
     return part(out, at, m);
   }
 

@@ -68,7 +68,7 @@ struct scatter_reduce {
         at += size;
         l.sizes[s] += size;
       }
-      std::memset(to.data() + at, 0, block - at);
+      clear(to.data() + at, block - at);
       letter<Exec>::seal(ctx, to);
     }
   }
@@ -76,7 +76,7 @@ struct scatter_reduce {
   template <class Exec>
   static void reduce(step<Exec> const& ctx, letter<Exec>& l, int r, int P, std::size_t block, bytes<Exec> in,
                      bytes<Exec> out) {
-    std::memset(out.data(), 0, block);  // a chunk that cannot be reduced travels as zeros, and the step fails
+    clear(out.data(), block);  // a chunk that cannot be reduced travels as zeros, and the step fails
     for (int p = 0; p < P; ++p)
       if (!l.opens(ctx, part(in, static_cast<std::size_t>(p) * block, block), p)) return;
     std::size_t at = sizeof(letter_header);
@@ -88,7 +88,7 @@ struct scatter_reduce {
         s.who->recode(l.context_of(ctx, s), r, l.arrived, part(out, at, size));
       } catch (error const& e) {
         l.complain(std::string("a chunk of this tensor: ") + e.what());
-        std::memset(out.data() + at, 0, size);
+        clear(out.data() + at, size);
       }
       ctx.memory->release();
       at += size;
