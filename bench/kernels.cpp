@@ -172,7 +172,7 @@ void quantizer_cases(harness& h, array const& g, array const& e, array const& a)
 }
 
 void low_rank_cases(harness& h, array const& g, array const& e, array const& a) {
-  std::size_t const cols = h.n() >= 25000000 ? 6250 : 1000, rows = h.n() / cols;
+  std::size_t const cols = h.n() >= 25000000 ? 6256 : 1000, rows = h.n() / cols;
   array out(h.n());
   for (std::size_t const r : {1u, 2u, 4u, 8u}) {
     auto const suffix = " r=" + std::to_string(r);

@@ -12,7 +12,7 @@ using namespace gradpress::bench;
 namespace {
 template <class Method>
 void add_case(harness& h, std::string const& name, array const& g, Method const& method) {
-  auto const n = h.n(), cols = static_cast<std::size_t>(n >= 25000000 ? 6250 : 1000), rows = n / cols;
+  auto const n = h.n(), cols = static_cast<std::size_t>(n >= 25000000 ? 6256 : 1000), rows = n / cols;
   self_communicator alone;
   reducer r{Kokkos::DefaultHostExecutionSpace{}, alone};
   auto const w = r.add("w", rows, cols, method);

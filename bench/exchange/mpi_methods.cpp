@@ -20,7 +20,9 @@ struct row {
   bool checked;
 };
 
-/// One tensor of n elements, averaged by a method.
+std::size_t columns(std::size_t n) { return n >= 25000000 ? 6256 : 1000; }
+
+/// One tensor of n elements, or as many as fill its rows, averaged by a method.
 struct bench_of_one {
   mpi_communicator& comm;
   std::size_t n;
@@ -30,9 +32,8 @@ struct bench_of_one {
 
   template <class Method>
   bench_of_one(mpi_communicator& c, std::size_t size, Method const& method)
-      : comm(c), n(size), average(exec_space{}, c), gradient(size), work(size) {
-    auto const cols = static_cast<std::size_t>(n >= 25000000 ? 6250 : 1000);
-    w = average.add("w", n / cols, cols, method);
+      : comm(c), n(size / columns(size) * columns(size)), average(exec_space{}, c), gradient(n), work(n) {
+    w = average.add("w", n / columns(n), columns(n), method);
     fill_gradient(gradient, 100 + static_cast<std::uint64_t>(comm.rank()));
   }
   /// Seconds of one step, from when all ranks are ready until all are done.
