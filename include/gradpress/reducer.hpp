@@ -469,7 +469,7 @@ class reducer {
       statistics_.dense_bytes += 4 * u->dims.size();
     }
     unstage_all();
-    exec_.fence();
+    fence(exec_);
     ++number_;
     ++statistics_.steps;
     can_roll_back_ = true;

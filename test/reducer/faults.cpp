@@ -73,7 +73,8 @@ struct moody {
   static constexpr support where = support::own;
   static constexpr bool fixed_size = true;
   std::size_t max_kept(std::size_t m) const { return std::min<std::size_t>(m, 4); }
-  void select(step<gradpress::serial> const& ctx, in<gradpress::serial> x, selection<gradpress::serial>& kept) const {
+  template <class Exec>
+  void select(step<Exec> const& ctx, in<Exec> x, selection<Exec>& kept) const {
     if (ctx.rank == rank_that_throws) throw std::runtime_error("not today");
     kept.count = max_kept(x.extent(0));
     for (index_t i = 0; i < kept.count; ++i) kept.indices(i) = i;

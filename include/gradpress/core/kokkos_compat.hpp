@@ -25,4 +25,13 @@ using serial = Kokkos::DefaultHostExecutionSpace;
 template <class Exec>
 inline constexpr bool on_host = Kokkos::SpaceAccessibility<Kokkos::HostSpace, typename Exec::memory_space>::accessible;
 
+/// Waits for what `exec` still does. Since 3.5 fences have names, and the default one asks for memory.
+template <class Exec>
+void fence(Exec const& exec) {
+  if constexpr (requires { exec.fence("gradpress"); })
+    exec.fence("gradpress");
+  else
+    exec.fence();
+}
+
 }  // namespace gradpress

@@ -16,9 +16,10 @@ namespace gradpress {
 /// Position of an element inside one tensor. Indices are never 64 bits on the wire.
 using index_t = std::uint32_t;
 
-/// Owned memory of an execution space.
+/// Owned memory of an execution space, which also writes its first zeros: the default space of that memory may be one
+/// that a rank's thread cannot use.
 template <class Exec, class T = float>
-using buffer = Kokkos::View<T*, typename Exec::memory_space>;
+using buffer = Kokkos::View<T*, Kokkos::Device<Exec, typename Exec::memory_space>>;
 /// Borrowed memory: what every policy sees. Owned memory converts to it by itself.
 template <class Exec, class T = float>
 using view = Kokkos::View<T*, typename Exec::memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;

@@ -41,8 +41,10 @@ void for_chunks(Exec const& exec, char const* label, std::size_t chunks, chunk_f
   static_assert(on_host<Exec>, "gradpress: this kernel runs on host execution spaces; the device has its own.");
   if (chunks == 0) return;
   if (chunks == 1) return f(0);
-  thread_local std::string text;  // Kokkos wants a string; this one allocates once a thread and not once a launch
-  text = label;
+  // Kokkos wants a string, and since 5.x copies it in every launch. It is for tools that watch, so where none does a
+  // string that needs no memory will do; otherwise this one allocates once a thread and not once a launch.
+  thread_local std::string text;
+  text = Kokkos::Tools::profileLibraryLoaded() ? label : "gradpress";
   Kokkos::parallel_for(text, Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::size_t>>(exec, 0, chunks), f);
 }
 
