@@ -10,7 +10,9 @@ namespace gp = gradpress;
 int main() {
   Kokkos::initialize();
   gp::run_ranks(2, [](gp::thread_communicator& comm) {
-    Kokkos::View<float**, Kokkos::LayoutRight, Kokkos::HostSpace> gradient("gradient", 128, 64);
+    // In memory that serves gp::serial: ranks that are threads share no execution space.
+    using device = Kokkos::Device<gp::serial, Kokkos::HostSpace>;
+    Kokkos::View<float**, Kokkos::LayoutRight, device> gradient("gradient", 128, 64);
     for (std::size_t i = 0; i < 128; ++i)
       for (std::size_t j = 0; j < 64; ++j)
         gradient(i, j) = static_cast<float>(i + j) * static_cast<float>(comm.rank() + 1);

@@ -118,7 +118,12 @@ class reducer {
   /// An lvalue communicator is referred to and must outlive the reducer; an rvalue is moved in.
   template <class C>
   requires(explain_communicator<std::remove_cvref_t<C>>()) reducer(Exec exec, C&& comm, reducer_options options = {})
-      : exec_(exec), comm_(std::make_unique<transport_of<C>>(std::forward<C>(comm))), options_(options) {}
+      : exec_(exec), comm_(std::make_unique<transport_of<C>>(std::forward<C>(comm))), options_(options) {
+    if (!usable_here<Exec>())
+      throw configuration_error(std::string("gradpress: rank ") + std::to_string(rank()) + ": this Kokkos serves " +
+                                Exec::name() + " to the thread that initialised it, and this is another; call " +
+                                "Kokkos::initialize() first, and give ranks that are threads gradpress::serial.");
+  }
 
   [[nodiscard]] int rank() const { return comm_->rank(); }
   [[nodiscard]] int size() const { return comm_->size(); }

@@ -122,7 +122,7 @@ std::string tree_of_two() {
   std::string texts[2];
   run_ranks(2, [&](thread_communicator& c) {
     recording<thread_communicator&> comm{c};
-    reducer r{test::host{}, comm};
+    reducer r{gradpress::serial{}, comm};
     auto const w = r.add("w", 13, 1, compress_with(some, memory, gtop_k{}));
     auto g = tiny(13);
     if (c.rank() == 1) std::reverse(g.begin(), g.end());

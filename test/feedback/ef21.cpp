@@ -26,7 +26,7 @@ trial run(int P, std::size_t n, int steps, Method const& method) {
   auto const ranks = static_cast<std::size_t>(P);
   trial t{std::vector<floats>(ranks), std::vector<floats>(ranks), std::vector<floats>(ranks)};
   run_ranks(P, [&](thread_communicator& c) {
-    reducer r{host{}, c};
+    reducer r{gradpress::serial{}, c};
     auto const at = static_cast<std::size_t>(c.rank());
     auto const w = r.add("w", n, 1, method);
     for (int s = 0; s < steps; ++s) {
@@ -34,7 +34,7 @@ trial run(int P, std::size_t n, int steps, Method const& method) {
       r.average(w, std::span(g));
       t.updates[at] = g;
     }
-    r.visit(w, [&](char const* name, buffer<host> b) {
+    r.visit(w, [&](char const* name, auto const& b) {
       (std::string(name) == "mine" ? t.mine : t.mirrors)[at] = copied(b);
     });
   });

@@ -48,7 +48,7 @@ TEST_CASE(
         for (std::size_t i = 0; i < n; ++i) plain[i] += static_cast<double>(g[i]) / P;
       }
     run_ranks(P, [&](thread_communicator& c) {
-      reducer r{host{}, c};
+      reducer r{gradpress::serial{}, c};
       auto const w = r.add("w", n, 1, method);
       for (int s = 0; s < steps; ++s) {
         auto g = gradient(c.rank(), s);
@@ -56,7 +56,7 @@ TEST_CASE(
         if (c.rank() == 0)
           for (std::size_t i = 0; i < n; ++i) applied[i] += static_cast<double>(g[i]);
       }
-      r.visit(w, [&](char const*, buffer<host> b) {
+      r.visit(w, [&](char const*, auto const& b) {
         for (std::size_t i = 0; i < n; ++i)
           residuals[static_cast<std::size_t>(c.rank())][i] = static_cast<double>(b(i));
       });

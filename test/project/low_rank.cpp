@@ -61,7 +61,7 @@ TEST_CASE("project::low_rank is exact in one step if the mean has no more than i
     constexpr int P = 3;
     auto const mean = of_rank(2, d, 9);
     run_ranks(P, [&](thread_communicator& c) {
-      reducer r{host{}, c};
+      reducer r{gradpress::serial{}, c};
       auto const w = r.add("w", d.rows, d.cols, compress_with(low_rank{.rank = 2}));
       auto g = mean;
       for (std::size_t i = 0; i < g.size(); ++i) {  // what the ranks add to the mean cancels
@@ -129,10 +129,10 @@ TEST_CASE("project::low_rank keeps locally what this rank's own factor did not d
   constexpr int P = 3;
   shape const d{20, 15};
   run_ranks(P, [&](thread_communicator& c) {
-    reducer r{host{}, c};
+    reducer r{gradpress::serial{}, c};
     auto const w = r.add("w", d.rows, d.cols, compress_with(low_rank{.rank = 2}, error_feedback{}));
     floats residual;
-    auto const read = [&](char const* name, buffer<host> b) {
+    auto const read = [&](char const* name, auto const& b) {
       if (std::string(name) == "residual") residual = copied(b);
     };
     auto const mine = heavy_tailed(d.size(), static_cast<std::uint64_t>(c.rank()) + 1);

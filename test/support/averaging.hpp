@@ -29,10 +29,10 @@ step_of_ranks average_once(std::vector<floats> const& gradients, Method const& m
                     std::vector<std::uint64_t>(P)};
   run_ranks(static_cast<int>(P), [&](thread_communicator& c) {
     auto const p = static_cast<std::size_t>(c.rank());
-    reducer r{host{}, c, {.seed = 3}};
+    reducer r{gradpress::serial{}, c, {.seed = 3}};
     auto const w = r.add("w", gradients[p].size(), 1, method);
     r.average(w, std::span(all.updates[p]));
-    r.visit(w, [&](char const* name, buffer<host> b) { all.memories[p][name] = copied(b); });
+    r.visit(w, [&](char const* name, auto const& b) { all.memories[p][name] = copied(b); });
     all.bytes[p] = r.stats().bytes_sent;
     all.messages[p] = r.stats().messages;
   });

@@ -25,6 +25,16 @@ using serial = Kokkos::DefaultHostExecutionSpace;
 template <class Exec>
 inline constexpr bool on_host = Kokkos::SpaceAccessibility<Kokkos::HostSpace, typename Exec::memory_space>::accessible;
 
+/// False where Kokkos lets only the thread that initialised it use this space: its 3.x does so with OpenMP.
+template <class Exec>
+bool usable_here() {
+#if KOKKOS_VERSION < 40000
+  return Exec::impl_is_initialized();
+#else
+  return true;
+#endif
+}
+
 /// Waits for what `exec` still does. Since 3.5 fences have names, and the default one asks for memory.
 template <class Exec>
 void fence(Exec const& exec) {
