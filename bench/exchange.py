@@ -19,6 +19,7 @@ import tempfile
 
 root = pathlib.Path(__file__).resolve().parents[1]
 prefix = f"gradpress{os.getpid()}"
+patience = 1200  # seconds for one kind of link; nothing here may hang for ever
 bridge = prefix + "b"
 # Smaller bursts halve the throughput: segments of 64 KiB leave the kernel whole.
 bursts = {"1gbit": "128kb"}
@@ -73,13 +74,14 @@ def launch_over_links(ranks, rate, command):
                "btl_tcp_if_include": "10.77.0.0/24", "oob_tcp_if_include": "10.77.0.0/24", "mpi_yield_when_idle": "1"}
         return subprocess.call(
             ["ip", "netns", "exec", bridge, "mpirun", "--allow-run-as-root", "--bind-to", "none", "--host", hosts,
-             *(word for name, value in mca.items() for word in ("--mca", name, value)), *command])
+             *(word for name, value in mca.items() for word in ("--mca", name, value)), *command],
+            stdin=subprocess.DEVNULL, timeout=patience)
 
 
 def launch_here(ranks, command):
     settings = os.environ | {"OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMPI_MCA_mpi_yield_when_idle": "1"}
     return subprocess.call(["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-                            "-n", str(ranks), *command], env=settings)
+                            "-n", str(ranks), *command], env=settings, stdin=subprocess.DEVNULL, timeout=patience)
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,6 +109,10 @@ for ranks, rate in links:
                    "--only", arguments.only, "--json", rows.name]
         try:
             status |= launch_here(ranks, command) if rate == "none" else launch_over_links(ranks, rate, command)
+        except subprocess.TimeoutExpired:
+            print(f"   given up after {patience} s")
+            status = 1
+            continue
         except (RuntimeError, OSError) as problem:
             print(f"   left out: links cannot be shaped here ({problem})")
             continue

@@ -83,7 +83,6 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
           for (auto const v : values) expected += static_cast<double>(v / 4.f);
           return std::fabs(sum - expected) < 1e-6 * (1 + std::fabs(expected));
         });
-    // Entries, not elements: the goal is nanoseconds, printed as ms of one merge of two streams of k.
     std::vector<index_t> other_at = at, mine_at(k), lost_at(2 * k);
     std::vector<float> other = values, mine(k), lost(2 * k);
     for (std::size_t i = 0; i + 1 < k; i += 3) other_at[i] = std::min(other_at[i] + 1, other_at[i + 1] - 1);
@@ -97,7 +96,14 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
           kernel::merge_top_k(mine_at.data(), mine.data(), k, other_at.data(), other.data(), k, k, room.data(),
                               lost_at.data(), lost.data(), dropped);
         },
-        [&] { return std::is_sorted(mine_at.begin(), mine_at.end()) && dropped <= k; });
+        [&] {  // nothing is lost: what was kept and what was dropped is what there was
+          double kept_sum = 0, sum = 0;
+          for (std::size_t i = 0; i < k; ++i) kept_sum += static_cast<double>(mine[i]), sum += values[i] + other[i];
+          for (std::size_t i = 0; i < dropped; ++i) kept_sum += static_cast<double>(lost[i]);
+          return std::is_sorted(mine_at.begin(), mine_at.end()) && dropped <= k &&
+                 std::fabs(kept_sum - sum) <= 1e-5 * std::fabs(sum) + 1e-6;
+        },
+        2 * k);
   }
 }
 
@@ -115,8 +121,19 @@ void quantizer_cases(harness& h, array const& g, array const& e, array const& a)
   h.add(
       "sign pack", 0.516, 0.70, [&] { kernel::sign_encode(exec, g.data(), n, block, codes.data()); },
       [&] { return decoded_near([&] { kernel::sign_decode(exec, codes.data(), n, block, a.data()); }, 0.7); });
-  h.add("sign unpack + accumulate", 1.02, 1.2,
-        [&] { kernel::sign_accumulate(exec, codes.data(), n, block, 1.f, a.data()); });
+  auto const reset = [&] { std::memcpy(a.data(), g.data(), n * sizeof(float)); };
+  auto const accumulated = [&](auto const& decode) {  // after reset() and one accumulation: g + decoded
+    array back(n);
+    decode(back.data());
+    for (std::size_t i = 0; i < n; ++i)
+      if (a[i] != g[i] + back[i]) return false;
+    return true;
+  };
+  reset();
+  h.add(
+      "sign unpack + accumulate", 1.02, 1.2,
+      [&] { kernel::sign_accumulate(exec, codes.data(), n, block, 1.f, a.data()); },
+      [&] { return accumulated([&](float* to) { kernel::sign_decode(exec, codes.data(), n, block, to); }); });
   h.add(
       "sign + EF", 1.516, 1.6,
       [&] { kernel::sign_encode_sum(exec, g.data(), e.data(), a.data(), n, block, codes.data()); },
@@ -138,8 +155,11 @@ void quantizer_cases(harness& h, array const& g, array const& e, array const& a)
                               : bits == 4 ? 0.3
                                           : 1.5);
         });
-    h.add("int" + b + " dequantise + accumulate", 1.0 + bits / 64.0, 1.2,
-          [&] { kernel::int_accumulate(exec, codes.data(), n, bits, block, 1.f, a.data()); });
+    reset();
+    h.add(
+        "int" + b + " dequantise + accumulate", 1.0 + bits / 64.0, 1.2,
+        [&] { kernel::int_accumulate(exec, codes.data(), n, bits, block, 1.f, a.data()); },
+        [&] { return accumulated([&](float* to) { kernel::int_decode(exec, codes.data(), n, bits, block, to); }); });
     h.add(
         "int" + b + " stochastic + EF", 1.5 + bits / 64.0, 2.0,
         [&] { kernel::int_encode_sum(exec, g.data(), e.data(), a.data(), n, bits, block, true, 7, codes.data()); },
@@ -151,7 +171,9 @@ void quantizer_cases(harness& h, array const& g, array const& e, array const& a)
           return true;
         });
   }
-  h.add("int8 nearest", 0.625, 0, [&] { kernel::int_encode(exec, g.data(), n, 8, block, false, 0, codes.data()); });
+  h.add(
+      "int8 nearest", 0.625, 0, [&] { kernel::int_encode(exec, g.data(), n, 8, block, false, 0, codes.data()); },
+      [&] { return decoded_near([&] { kernel::int_decode(exec, codes.data(), n, 8, block, a.data()); }, 0.01); });
   auto* const bf = reinterpret_cast<bfloat16*>(codes.data());
   auto* const fp = reinterpret_cast<float16*>(codes.data());
   h.add(
@@ -161,7 +183,14 @@ void quantizer_cases(harness& h, array const& g, array const& e, array const& a)
           if (bf[i] != to_bfloat16(g[i])) return false;
         return true;
       });
-  h.add("bf16 accumulate", 1.25, 0, [&] { kernel::cast_accumulate(exec, bf, n, 1.f, a.data()); });
+  reset();
+  h.add(
+      "bf16 accumulate", 1.25, 0, [&] { kernel::cast_accumulate(exec, bf, n, 1.f, a.data()); },
+      [&] {
+        return accumulated([&](float* to) {
+          for (std::size_t i = 0; i < n; ++i) to[i] = to_float(bf[i]);
+        });
+      });
   h.add(
       "fp16 cast", 0.75, 0.95, [&] { kernel::cast_encode(exec, g.data(), n, fp); },
       [&] {

@@ -137,14 +137,15 @@ class harness {
   }
   [[nodiscard]] std::size_t n() const { return options_.n; }
   [[nodiscard]] bool good() const { return all_good_; }
+  [[nodiscard]] bool wants(std::string const& name) const { return name.find(options_.only) != std::string::npos; }
 
   /// `check` runs once, after the first (untimed) call of `body`. `floor` is the least bytes an element over 8, `must`
-  /// the goal; 0 where there is none.
+  /// the goal; 0 where there is none. What handles `entries` and not n elements is also told in nanoseconds an entry.
   void add(std::string const& name, double floor, double must, std::function<void()> const& body,
-           std::function<bool()> const& check = {}) {
-    if (name.find(options_.only) == std::string::npos) return;
+           std::function<bool()> const& check, std::size_t entries = 0) {
+    if (!wants(name)) return;
     body();
-    bool const right = !check || check();
+    bool const right = check();
     all_good_ &= right;
     std::vector<double> ratio, seconds;
     for (int r = 0; r < options_.repetitions; ++r) {
@@ -156,16 +157,23 @@ class harness {
       ratio.push_back((t2 - t1) / (t1 - t0));
       seconds.push_back(t2 - t1);
     }
-    std::printf("%-44s %6.3f M [%6.3f .. %6.3f]  floor %5.3f  must %5.3f  %9.3f ms  %s\n", name.c_str(),
-                quantile(ratio, 0.5), quantile(ratio, 0.25), quantile(ratio, 0.75), floor, must,
-                quantile(seconds, 0.5) * 1e3, right ? check ? "checked" : "" : "WRONG ANSWER");
+    auto const ms = quantile(seconds, 0.5) * 1e3, each = entries ? ms * 1e6 / static_cast<double>(entries) : 0.;
+    auto const figure = [](char const* label, double value, char const* unit) {
+      char text[40] = "";
+      if (value > 0) std::snprintf(text, sizeof text, "%s %.3f%s", label, value, unit);
+      return std::string(text);
+    };
+    std::printf("%-44s %6.3f M [%6.3f .. %6.3f]  %9.3f ms  %-8s %-12s %-11s %s\n", name.c_str(), quantile(ratio, 0.5),
+                quantile(ratio, 0.25), quantile(ratio, 0.75), ms, right ? "checked" : "WRONG",
+                figure("floor", floor, "").c_str(), figure("must", must, "").c_str(),
+                figure("", each, " ns an entry").c_str());
     std::fflush(stdout);
     if (json_.is_open())
       json_ << "{\"bench\": \"" << bench_ << "\", \"name\": \"" << name << "\", \"n\": " << options_.n
             << ", \"threads\": " << threads_ << ", \"m\": {\"q1\": " << quantile(ratio, 0.25)
-            << ", \"median\": " << quantile(ratio, 0.5) << ", \"q3\": " << quantile(ratio, 0.75)
-            << "}, \"ms\": " << quantile(seconds, 0.5) * 1e3 << ", \"floor\": " << floor << ", \"must\": " << must
-            << ", \"checked\": " << (check && right ? "true" : "false") << "}\n"
+            << ", \"median\": " << quantile(ratio, 0.5) << ", \"q3\": " << quantile(ratio, 0.75) << "}, \"ms\": " << ms
+            << ", \"floor\": " << floor << ", \"must\": " << must << ", \"ns_an_entry\": " << each
+            << ", \"checked\": " << (right ? "true" : "false") << "}\n"
             << std::flush;
   }
 

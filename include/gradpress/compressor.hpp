@@ -13,10 +13,10 @@
 #include <gradpress/concepts/projector.hpp>
 #include <gradpress/concepts/quantizer.hpp>
 #include <gradpress/core/coder.hpp>
+#include <gradpress/core/memory.hpp>
 #include <gradpress/encode/message.hpp>
 #include <gradpress/exchange/automatic.hpp>
 #include <gradpress/feedback/none.hpp>
-#include <gradpress/kernel/combine.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/entries.hpp>
 #include <gradpress/project/identity.hpp>
@@ -104,7 +104,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     if constexpr (!direct && has_memory) own = room(use.projector.coefficients(d, Pr::rounds - 1));
     if constexpr (!dense) {
       auto const k = use.selector.max_kept(most);
-      kept.indices = buffer<Exec, index_t>(Kokkos::view_alloc("gradpress::kept", Kokkos::WithoutInitializing), k);
+      kept.indices = unwritten<Exec, index_t>("gradpress::kept", k);
       values = room(k);
     }
     if constexpr (agreeing<Q>) agreed = room(use.quantizer.agreement_size(most));
@@ -290,7 +290,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
 
  private:
   static buffer<Exec> room(std::size_t n) {
-    return buffer<Exec>(Kokkos::view_alloc("gradpress::tensor", Kokkos::WithoutInitializing), n);
+    return unwritten<Exec>("gradpress::tensor", n);
   }
   /// Only coefficients of the last round carry the update; what an earlier round loses changes the basis and no mass.
   static bool last_phase(context const& ctx) { return ctx.phase == Pr::rounds * steps - 1; }

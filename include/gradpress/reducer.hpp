@@ -165,7 +165,7 @@ class reducer {
     }
     check_new(group, n, 1, method);
     auto* const u = new_unit(group, {n, 1}, method);
-    u->joined = buffer<Exec>("gradpress::group", n);
+    u->joined = kernel::zeros(exec_, "gradpress::group", n);
     std::vector<tensor> all;
     std::size_t offset = 0;
     for (auto const& p : parts) {

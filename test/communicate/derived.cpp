@@ -8,9 +8,9 @@
 using namespace gradpress;
 
 namespace {
-template <class T>
+template <class T, class Bare = test::gather_only<thread_communicator>>
 void same_bits(thread_communicator& c, std::size_t n) {
-  test::gather_only bare{c};
+  Bare bare{c};
   collective::room_t room;
   auto native = test::numbers<T>(c.rank(), n), derived = native;
   c.all_reduce_sum(std::span(native));
@@ -38,7 +38,36 @@ struct meter {
     ++calls, bytes += all.size() - mine.size();
   }
 };
+/// Offers all_to_all too, as transports do that cannot add.
+struct mover : meter {
+  explicit mover(thread_communicator& c) : meter{c} {}
+  void all_to_all(std::span<std::byte const> out, std::span<std::byte> in) {
+    inner.all_to_all(out, in);
+    ++calls, bytes += in.size() - in.size() / static_cast<std::size_t>(size());
+  }
+};
 }  // namespace
+
+TEST_CASE("communicate::derived: long sums by all_to_all have the same bits and move 2/P of the bytes") {
+  auto const least = collective::detail::worth_a_shuffle;
+  for (int P : {2, 3, 4, 5, 9})
+    run_ranks(P, [least](thread_communicator& c) {
+      for (auto const n : {least - 1, least, least + 1, least + 5}) {
+        same_bits<float, mover>(c, n);
+        same_bits<std::int8_t, mover>(c, n);
+        same_bits<bfloat16, mover>(c, n);
+        same_bits<float16, mover>(c, n);
+      }
+      mover counted{c};
+      collective::room_t room;
+      std::vector<bfloat16> x(least + 1);
+      collective::all_reduce_sum(counted, std::span(x), room);
+      auto const ranks = static_cast<std::size_t>(c.size()), part = (x.size() + ranks - 1) / ranks;
+      auto const expected = ranks == 2 ? x.size() : 2 * (ranks - 1) * part;
+      test::demand(counted.bytes == 2 * expected, "2 (P-1)/P m bytes arrive");
+      test::demand(counted.calls == (ranks == 2 ? 1u : 2u), "one gather, or two messages");
+    });
+}
 
 TEST_CASE("communicate::derived: everything follows from all_gather, with the bits of the native operations") {
   for (int P : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17}) {

@@ -4,6 +4,7 @@
 #include "../support/guarded.hpp"
 #include "../support/kernel_cases.hpp"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -144,4 +145,29 @@ TEST_CASE("kernel/cast: what is kept may lie where g or the memory was") {
     CHECK(kernel::cast_encode_sum<bfloat16>(host{}, g2.get(), e.get(), g2.get(), n, again.data()));
     CHECK(std::memcmp(g2.get(), apart.data(), n * sizeof(float)) == 0);
   });
+}
+
+namespace {
+template <class T>
+void check_finiteness_of_codes() {
+  for (std::size_t const n : {1u, 3u, 4u, 5u, 8u, 11u})
+    for (std::size_t at = 0; at < n; ++at)
+      for (std::uint32_t bits = 0; bits < 0x10000; bits += n == 5 ? 1 : 61) {
+        auto const neighbour = std::bit_cast<T>(static_cast<std::uint16_t>(~bits & 0xbbff));  // never all ones
+        std::vector<T> codes(n, neighbour);
+        codes[at] = std::bit_cast<T>(static_cast<std::uint16_t>(bits));
+        if (kernel::cast_finite(codes.data(), n) != std::isfinite(to_float(codes[at]))) {
+          CAPTURE(n);
+          CAPTURE(at);
+          CAPTURE(bits);
+          FAIL("cast_finite is wrong");
+        }
+      }
+  CHECK(kernel::cast_finite<T>(nullptr, 0));
+}
+}  // namespace
+
+TEST_CASE("kernel: cast_finite finds the codes of infinity and NaN, wherever they stand") {
+  check_finiteness_of_codes<bfloat16>();
+  check_finiteness_of_codes<float16>();
 }

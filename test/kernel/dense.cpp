@@ -46,7 +46,11 @@ void check_all(std::size_t n, data kind, std::size_t shift) {
       [](float x, float y) { return x - y; });
   for_each_isa([&] {
     std::vector<float> const as(a.get(), a.get() + n);
-    guarded<float> quotient(as, shift), product(n, shift), same(as, shift), copied(n, shift), cleared(as, shift);
+    guarded<float> quotient(as, shift), product(n, shift), same(as, shift), copied(n, shift), cleared(as, shift),
+        divided(n, shift), added(as, shift), subtracted(as, shift);
+    kernel::divide_copy(host{}, a.get(), n, 3.f, divided.get());
+    kernel::accumulate(host{}, b.get(), false, added.get(), n);
+    kernel::accumulate(host{}, b.get(), true, subtracted.get(), n);
     kernel::divide(host{}, quotient.get(), n, 3.f);
     kernel::scale_copy(host{}, a.get(), n, 0.3f, product.get());
     kernel::scale_copy(host{}, same.get(), n, 0.3f, same.get());
@@ -57,10 +61,13 @@ void check_all(std::size_t n, data kind, std::size_t shift) {
     for (std::size_t i = 0; i < n; ++i) {
       top = std::max(top, std::abs(a[i]));
       right = right && bits(quotient[i]) == bits(a[i] / 3.f) && bits(product[i]) == bits(0.3f * a[i]) &&
-              bits(same[i]) == bits(product[i]) && bits(copied[i]) == bits(a[i]) && bits(cleared[i]) == 0;
+              bits(same[i]) == bits(product[i]) && bits(copied[i]) == bits(a[i]) && bits(cleared[i]) == 0 &&
+              bits(divided[i]) == bits(quotient[i]) && bits(added[i]) == bits(a[i] + b[i]) &&
+              bits(subtracted[i]) == bits(a[i] - b[i]);
     }
     CHECK(right);
     CHECK((quotient.intact() && product.intact() && same.intact() && copied.intact() && cleared.intact()));
+    CHECK((divided.intact() && added.intact() && subtracted.intact()));
     guarded<unsigned char> flags(kernel::dense_chunks(n));
     guarded<float> tops(kernel::dense_chunks(n));
     CHECK(kernel::all_finite(host{}, a.get(), n, flags.get()));

@@ -113,6 +113,33 @@ void gather_and_fold(C& c, std::span<T> x, room_t& room) {
   auto const* rows = reinterpret_cast<T const*>(all.data());  // new aligns for any scalar, and rows are whole scalars
   fold_rows<Fold>(P, 0, x.size(), x.data(), [&](std::size_t p) { return rows + p * x.size(); });
 }
+
+/// From this many elements on bytes count for more than messages.
+inline constexpr std::size_t worth_a_shuffle = 16384;
+
+/// Each rank folds its own part of x and sends it to all: the same bits as gather_and_fold, for 2/P of its bytes.
+template <class Fold, class T, class C>
+void shuffle_and_fold(C& c, std::span<T> x, room_t& room) {
+  auto const P = ranks(c), part = (x.size() + P - 1) / P, all = P * part * sizeof(T);
+  auto const space = take(room, 2 * all);
+  auto const out = space.first(all), in = space.subspan(all);
+  detail::copy(out.data(), std::as_bytes(x).data(), x.size_bytes());
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(x.size_bytes()), out.end(), std::byte{0});
+  c.all_to_all(out, in);
+  auto const* rows = reinterpret_cast<T const*>(in.data());
+  auto* const mine = reinterpret_cast<T*>(out.data());
+  fold_rows<Fold>(P, 0, part, mine, [&](std::size_t p) { return rows + p * part; });
+  c.all_gather(std::as_bytes(std::span(mine, part)), in);
+  detail::copy(std::as_writable_bytes(x).data(), in.data(), x.size_bytes());
+}
+
+template <class Fold, class T, class C>
+void fold(C& c, std::span<T> x, room_t& room) {
+  if constexpr (concepts::has_all_to_all<C>)
+    if (c.size() > 2 && x.size() >= worth_a_shuffle && offers(c, operation::all_to_all))
+      return shuffle_and_fold<Fold>(c, x, room);
+  gather_and_fold<Fold>(c, x, room);
+}
 }  // namespace detail
 
 /// - Network  (P-1) m received a rank.
@@ -147,22 +174,22 @@ void all_gather_v(C& c, std::span<std::byte const> mine, std::span<std::size_t c
 ///
 /// - Sums     derived: in rank order, in T; narrow floats are summed in float and rounded once. Integers must not
 ///            overflow: the caller picks a type that holds P times its largest code.
-/// - Network  derived: (P-1) m received a rank.
+/// - Network  derived: (P-1) m received a rank; of long sums, where all_to_all is offered, 2 (P-1)/P m.
 template <class T, class C>
 void all_reduce_sum(C& c, std::span<T> x, room_t& room) {
   if constexpr (concepts::has_all_reduce_sum<C, T>)
     if (detail::offers(c, operation::all_reduce_sum)) return c.all_reduce_sum(x);
-  detail::gather_and_fold<detail::sum<T>>(c, x, room);
+  detail::fold<detail::sum<T>>(c, x, room);
 }
 
 /// In place. What becomes of NaN is the transport's affair: the caller keeps them out.
 ///
-/// - Network  derived: (P-1) m received a rank.
+/// - Network  derived: as for sums.
 template <class C>
 void all_reduce_max(C& c, std::span<float> x, room_t& room) {
   if constexpr (concepts::has_all_reduce_max<C>)
     if (detail::offers(c, operation::all_reduce_max)) return c.all_reduce_max(x);
-  detail::gather_and_fold<detail::max>(c, x, room);
+  detail::fold<detail::max>(c, x, room);
 }
 
 /// Every rank calls; to and from may be -1, nobody. All `out` of one call have the same size on all ranks, those that

@@ -8,6 +8,7 @@
 #include <gradpress/core/coder.hpp>
 #include <gradpress/core/error.hpp>
 #include <gradpress/core/kind.hpp>
+#include <gradpress/core/memory.hpp>
 
 #include <cstring>
 #include <string>
@@ -38,8 +39,7 @@ class growing {
   bytes<Exec> room(std::size_t n) {
     if (n > block_.extent(0)) {
       block_ = {};
-      block_ =
-          buffer<Exec, std::byte>(Kokkos::view_alloc("gradpress::message", Kokkos::WithoutInitializing), n + n / 8);
+      block_ = unwritten<Exec, std::byte>("gradpress::message", n + n / 8);
     }
     return part(block_, 0, n);
   }

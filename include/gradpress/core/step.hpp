@@ -4,8 +4,8 @@
 /// \file
 /// The step context, first argument of every policy operation: where to run, which random numbers, which scratch.
 
+#include <gradpress/core/memory.hpp>
 #include <gradpress/core/philox.hpp>
-#include <gradpress/core/types.hpp>
 
 #include <algorithm>
 #include <vector>
@@ -31,7 +31,7 @@ class arena {
     peak_ = std::max(peak_, used_);
     if (used_ <= block_.extent(0)) return view<Exec, T>(reinterpret_cast<T*>(block_.data() + at), n);
     ++allocations_;
-    overflow_.emplace_back(Kokkos::view_alloc("gradpress::scratch", Kokkos::WithoutInitializing), size);
+    overflow_.push_back(unwritten<Exec, std::byte>("gradpress::scratch", size));
     return view<Exec, T>(reinterpret_cast<T*>(overflow_.back().data()), n);
   }
   void release() {
@@ -39,7 +39,7 @@ class arena {
     if (overflow_.empty()) return;
     overflow_.clear();
     block_ = {};
-    block_ = buffer<Exec, std::byte>(Kokkos::view_alloc("gradpress::scratch", Kokkos::WithoutInitializing), peak_);
+    block_ = unwritten<Exec, std::byte>("gradpress::scratch", peak_);
   }
   [[nodiscard]] std::size_t allocations() const noexcept { return allocations_; }
 };

@@ -29,10 +29,10 @@ struct ef21 {
   template <class Exec>
   struct state {
     buffer<Exec> mine, mirror, spare;
-    state(ef21 const&, step<Exec> const&, shape d)
-        : mine("gradpress::mine", d.size()),
-          mirror("gradpress::mirror", d.size()),
-          spare("gradpress::spare", d.size()) {}
+    state(ef21 const&, step<Exec> const& ctx, shape d)
+        : mine(kernel::zeros(ctx.exec, "gradpress::mine", d.size())),
+          mirror(kernel::zeros(ctx.exec, "gradpress::mirror", d.size())),
+          spare(kernel::zeros(ctx.exec, "gradpress::spare", d.size())) {}
     template <class V>
     void visit(V&& v) {
       v("mine", mine);

@@ -29,7 +29,8 @@ struct error_feedback {
   template <class Exec>
   struct state {
     buffer<Exec> residual;
-    state(error_feedback const&, step<Exec> const&, shape d) : residual("gradpress::residual", d.size()) {}
+    state(error_feedback const&, step<Exec> const& ctx, shape d)
+        : residual(kernel::zeros(ctx.exec, "gradpress::residual", d.size())) {}
     template <class V>
     void visit(V&& v) {
       v("residual", residual);

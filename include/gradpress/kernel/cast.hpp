@@ -72,6 +72,22 @@ bool cast_encode(Exec const& exec, float const* x, std::size_t n, T* out) {
   return cast_encode_sum<T>(exec, x, nullptr, nullptr, n, out);
 }
 
+/// Are n codes all finite? Four at a time: one added to an exponent of ones, and only to that, reaches the sign's place.
+template <class T>
+[[nodiscard]] bool cast_finite(T const* codes, std::size_t n) noexcept {
+  constexpr std::uint64_t each = 0x0001000100010001ull, exponent = std::is_same_v<T, bfloat16> ? 0x7f80 : 0x7c00,
+                          least = exponent & (~exponent + 1);
+  std::uint64_t carries = 0, four = 0;
+  for (; n >= 4; n -= 4, codes += 4) {
+    std::memcpy(&four, codes, sizeof four);
+    carries |= (four & exponent * each) + least * each;
+  }
+  four = 0;
+  if (n > 0) std::memcpy(&four, codes, sizeof(T) * n);
+  carries |= (four & exponent * each) + least * each;
+  return (carries & 0x8000 * each) == 0;
+}
+
 /// x = in, exactly.
 template <class T, class Exec>
 void cast_decode(Exec const& exec, T const* in, std::size_t n, float* x) {

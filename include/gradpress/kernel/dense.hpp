@@ -4,6 +4,7 @@
 /// \file
 /// The passes over whole vectors that every method needs: is it finite, add, subtract, divide, scale, copy, clear.
 
+#include <gradpress/core/memory.hpp>
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/portable/dense.hpp>
 #include <gradpress/kernel/x86/dense.hpp>
@@ -88,10 +89,20 @@ void sub(Exec const& exec, float const* a, float const* b, float* out, std::size
   detail::run_dense<detail::dense_op::sub>(exec, "gradpress::kernel::sub", {a, b, 0.f, out}, n);
 }
 
-/// x /= divisor: one rounding, unlike a product with 1 / divisor.
+/// to += from, or -= with `minus`: no product, so no compiler can contract it differently.
+template <class Exec>
+void accumulate(Exec const& exec, float const* from, bool minus, float* to, std::size_t n) {
+  minus ? sub(exec, to, from, to, n) : static_cast<void>(add(exec, to, from, to, n));
+}
+
+/// out = x / divisor: one rounding, unlike a product with 1 / divisor; out may be x.
+template <class Exec>
+void divide_copy(Exec const& exec, float const* x, std::size_t n, float divisor, float* out) {
+  detail::run_dense<detail::dense_op::divide>(exec, "gradpress::kernel::divide", {x, nullptr, divisor, out}, n);
+}
 template <class Exec>
 void divide(Exec const& exec, float* x, std::size_t n, float divisor) {
-  detail::run_dense<detail::dense_op::divide>(exec, "gradpress::kernel::divide", {x, nullptr, divisor, x}, n);
+  divide_copy(exec, x, n, divisor, x);
 }
 
 /// out = factor * x; out may be x.
@@ -112,6 +123,14 @@ template <class Exec>
 void fill_zero(Exec const& exec, float* x, std::size_t n) {
   for_ranges(exec, "gradpress::kernel::fill_zero", n, dense_grain,
              [&](std::size_t from, std::size_t to) { std::memset(x + from, 0, (to - from) * sizeof(float)); });
+}
+
+/// Memory of n zeros, first touched by the threads that will use it.
+template <class Exec>
+buffer<Exec> zeros(Exec const& exec, char const* label, std::size_t n) {
+  auto const b = unwritten<Exec>(label, n);
+  fill_zero(exec, b.data(), n);
+  return b;
 }
 
 }  // namespace gradpress::kernel

@@ -45,9 +45,9 @@ struct low_rank {
     buffer<Exec> factor, previous;  // Q, and the one before it for a rollback
     buffer<Exec> basis;             // orthonormal P, alive inside one step
     state(low_rank const& p, step<Exec> const& ctx, shape d)
-        : factor("gradpress::factor", p.coefficients(d, 1)),
-          previous("gradpress::factor", p.coefficients(d, 1)),
-          basis("gradpress::basis", p.coefficients(d, 0)) {
+        : factor(unwritten<Exec>("gradpress::factor", p.coefficients(d, 1))),
+          previous(kernel::zeros(ctx.exec, "gradpress::factor", p.coefficients(d, 1))),
+          basis(kernel::zeros(ctx.exec, "gradpress::basis", p.coefficients(d, 0))) {
       auto const k = ctx.shared(purpose::start);
       for (std::size_t i = 0; i < factor.extent(0); ++i) factor(i) = k.uniform(i) - 0.5f;
     }

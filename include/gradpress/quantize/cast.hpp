@@ -44,11 +44,7 @@ struct cast {
   }
   template <class Exec>
   bool finite(step<Exec> const&, in_bytes<Exec> codes, std::size_t m) const {
-    constexpr std::uint16_t exponent = std::same_as<T, bfloat16> ? 0x7f80 : 0x7c00;
-    auto const c = as<std::uint16_t const>(codes);
-    bool good = true;
-    for (std::size_t i = 0; i < m; ++i) good &= (c(i) & exponent) != exponent;
-    return good;
+    return kernel::cast_finite(as<T const>(codes).data(), m);
   }
 };
 

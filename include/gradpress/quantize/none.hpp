@@ -5,7 +5,6 @@
 /// Quantizer: none. Values travel as they are.
 
 #include <gradpress/concepts/quantizer.hpp>
-#include <gradpress/kernel/combine.hpp>
 #include <gradpress/kernel/dense.hpp>
 
 namespace gradpress {
@@ -32,7 +31,7 @@ struct unquantized {
   }
   template <class Exec>
   void decode_mean(step<Exec> const& ctx, in_bytes<Exec> codes, int world, view<Exec> x) const {
-    kernel::copy_divided(ctx.exec, as<float const>(codes).data(), static_cast<float>(world), x.data(), x.extent(0));
+    kernel::divide_copy(ctx.exec, as<float const>(codes).data(), x.extent(0), static_cast<float>(world), x.data());
   }
   template <class Exec>
   bool finite(step<Exec> const& ctx, in_bytes<Exec> codes, std::size_t m) const {
