@@ -3,6 +3,7 @@
 
 #include "support/harness.hpp"
 
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/kernel/cast.hpp>
 #include <gradpress/kernel/compact.hpp>
 #include <gradpress/kernel/dense.hpp>
@@ -104,6 +105,33 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
                  std::fabs(kept_sum - sum) <= 1e-5 * std::fabs(sum) + 1e-6;
         },
         2 * k);
+  }
+}
+
+/// Positions of the .1 % and 1 % largest, written and read; entries, not elements.
+void index_cases(harness& h, array const& g) {
+  auto const n = h.n();
+  for (double const density : {0.001, 0.01}) {
+    auto const k = static_cast<std::size_t>(density * static_cast<double>(n));
+    auto const percent = density < 0.005 ? std::string(".1%") : std::string("1%");
+    std::vector<std::byte> work(kernel::top_k_workspace(n, k));
+    std::vector<index_t> at(k), back(k);
+    std::vector<float> values(k);
+    kernel::top_k(exec, g.data(), n, k, work.data(), at.data(), values.data());
+    auto const code_cases = [&](auto const& code) {
+      std::vector<std::byte> bytes(code.index_bytes(n, k));
+      bool legal = false;
+      auto const name = std::string(code.name) + ' ' + percent;
+      auto const read = [&] { legal = code.read(bytes.data(), k, n, back.data()); };
+      auto const right = [&] { return read(), legal && back == at; };
+      h.add(
+          name + ", write", 0, 0, [&] { code.write(at.data(), k, n, bytes.data()); }, right, k);
+      code.write(at.data(), k, n, bytes.data());
+      h.add(name + ", read", 0, 0, read, right, k);
+    };
+    code_cases(local_index{});
+    code_cases(bitmap_index{});
+    code_cases(elias_fano{});
   }
 }
 
@@ -258,6 +286,7 @@ int main(int argc, char** argv) {
     fill_gradient(g, 2);
     fill_gradient(e, 7);
     sparse_cases(h, g, e, a);
+    index_cases(h, g);
     quantizer_cases(h, g, e, a);
     low_rank_cases(h, g, e, a);
     good = h.good();

@@ -31,8 +31,8 @@ namespace gradpress {
 /// What messages of this composition are, computed from the policies.
 ///
 /// Sums need linear coefficients on a common support and codes that add; merging needs floats on each rank's own
-/// support.
-template <class Pr, class S, class Q>
+/// support, where it lies.
+template <class Pr, class S, class Q, class I = raw_index>
 inline constexpr message_kind kind_of = [] {
   using adds_as = typename Q::adds_as;
   message_kind k{.combines = combination::nothing,
@@ -43,7 +43,7 @@ inline constexpr message_kind kind_of = [] {
     if constexpr (S::where != support::own) {
       k.combines = combination::sum;
       k.element = scalar_of<adds_as>;
-    } else if constexpr (std::same_as<adds_as, float> && !agreeing<Q>) {
+    } else if constexpr (std::same_as<adds_as, float> && !agreeing<Q> && leaves_indices_raw<I>) {
       k.combines = combination::merge;
     }
   }
@@ -51,19 +51,20 @@ inline constexpr message_kind kind_of = [] {
 }();
 
 /// One method: a value, equal on all ranks. Made by `compress_with`.
-template <class Pr, class S, class Q, class F, class X>
+template <class Pr, class S, class Q, class F, class X, class I = raw_index>
 struct compressor {
   Pr projector;
   S selector;
   Q quantizer;
   F feedback;
   X exchange;
+  I indices{};
 
-  static constexpr message_kind kind = kind_of<Pr, S, Q>;
+  static constexpr message_kind kind = kind_of<Pr, S, Q, I>;
   /// "low_rank(rank=2)|all|none|error_feedback|all_reduce": what ranks compare and statistics show.
   [[nodiscard]] std::string text() const {
     return describe(projector) + '|' + describe(selector) + '|' + describe(quantizer) + '|' + describe(feedback) + '|' +
-           describe(exchange);
+           describe(exchange) + (leaves_indices_raw<I> ? "" : '|' + describe(indices));
   }
 };
 
@@ -71,9 +72,10 @@ struct compressor {
 template <class Exec, class Compressor>
 class tensor_coder;
 
-template <class Exec, class Pr, class S, class Q, class F, class X>
-class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> {
-  using layout = message_layout<Exec, S, Q>;
+template <class Exec, class Pr, class S, class Q, class F, class X, class I>
+class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exec> {
+  using method = compressor<Pr, S, Q, F, X, I>;
+  using layout = message_layout<Exec, S, Q, I>;
   using visitor = typename coder<Exec>::visitor;
   using context = step<Exec>;
 
@@ -84,7 +86,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   static constexpr bool chunked = chunks_tensors<X>;
   static constexpr bool has_addend = requires(F const& f, state_of<F, Exec>& s) { f.addend(s); };
 
-  compressor<Pr, S, Q, F, X> use;
+  method use;
   shape dims;
   state_of<Pr, Exec> basis;
   state_of<F, Exec> memory;
@@ -96,8 +98,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   in<Exec> a, c, x;  // signal, its coefficients, the values to send; alive inside one step
 
  public:
-  tensor_coder(compressor<Pr, S, Q, F, X> const& method, context const& ctx, shape d)
-      : use(method), dims(d), basis(method.projector, ctx, d), memory(method.feedback, ctx, d) {
+  tensor_coder(method const& m, context const& ctx, shape d)
+      : use(m), dims(d), basis(m.projector, ctx, d), memory(m.feedback, ctx, d) {
     auto const most = most_coefficients();
     if constexpr (has_memory) rest = room(d.size());
     if constexpr (!direct) coefficients = room(most);
@@ -120,7 +122,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       for (int p = 0; p < world; ++p) all += padded(use.quantizer.code_bytes(chunk(m, p, world).second));
       return all;
     }
-    return layout::size(use.quantizer, m);
+    return layout::size(use.quantizer, use.indices, count_of(phase), m);
   }
 
   // ---- one phase, sending side ---------------------------------------------------------------------------------
@@ -138,15 +140,18 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     kept.count = 0;  // of another phase, whose indices need not fit this one
     if constexpr (layout::counted) {
       if (!proposes(ctx.phase)) {
-        std::memset(out.data(), 0, layout::size(use.quantizer, 0));
-        return layout::size(use.quantizer, 0);
+        auto const nothing = layout::size(use.quantizer, use.indices, count_of(ctx.phase), 0);
+        clear(out.data(), nothing);
+        return nothing;
       }
     }
     auto const size = capacity(ctx.phase, ctx.world);
     clear(out.data(), size);
-    if constexpr (layout::indexed)
-      for (index_t i = 0; !proposes(ctx.phase) && i < use.selector.max_kept(count_of(ctx.phase)); ++i)
-        std::memcpy(out.data() + 4 * std::size_t{i}, &i, 4);
+    if constexpr (layout::indexed) {
+      auto const n = count_of(ctx.phase), k = proposes(ctx.phase) ? 0 : use.selector.max_kept(n);
+      for (index_t i = 0; i < k; ++i) kept.indices(i) = i;
+      if (k > 0) use.indices.write(kept.indices.data(), k, n, out.data());
+    }
     return size;
   }
 
@@ -167,8 +172,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
         auto const length = chunk(n, p, ctx.world).second;
         check_codes(ctx, part(m, 0, use.quantizer.code_bytes(length)), length);
       } else {
-        auto const l = layout::read(use.selector, use.quantizer, m, n);
-        l.check_indices(n);
+        auto const l = layout::read(use.selector, use.quantizer, use.indices, m, n);
+        l.check_indices(ctx, use.indices, n);
         check_codes(ctx, l.codes, l.count);
       }
     }
@@ -222,27 +227,27 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   // ---- what exchanges ask for ----------------------------------------------------------------------------------
 
   void merge(context const& ctx, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) override {
-    if constexpr (compressor<Pr, S, Q, F, X>::kind.combines == combination::merge) {
+    if constexpr (method::kind.combines == combination::merge) {
       auto const n = count_of(ctx.phase);
-      auto const ours = layout::read(use.selector, use.quantizer, mine, n),
-                 other = layout::read(use.selector, use.quantizer, theirs, n);
-      other.check_indices(n);
+      auto const ours = layout::read(use.selector, use.quantizer, use.indices, mine, n),
+                 other = layout::read(use.selector, use.quantizer, use.indices, theirs, n);
+      other.check_indices(ctx, use.indices, n);
       auto const k = use.selector.max_kept(n), ka = ours.count, kb = other.count;
       auto const lost_at = ctx.template scratch<index_t>(ka + kb);
       auto const lost = ctx.scratch(ka + kb);
       std::size_t dropped = 0;
       auto const work = ctx.template scratch<std::byte>(kernel::merge_top_k_workspace(ka, kb));
       kernel::merge_top_k(const_cast<index_t*>(ours.indices.data()),
-                          as<float>(part(mine, layout::codes_at(ka), 4 * ka)).data(), ka, other.indices.data(),
-                          as<float const>(other.codes).data(), kb, k, work.data(), lost_at.data(), lost.data(),
-                          dropped);
+                          as<float>(part(mine, layout::codes_at(use.indices, n, ka), 4 * ka)).data(), ka,
+                          other.indices.data(), as<float const>(other.codes).data(), kb, k, work.data(), lost_at.data(),
+                          lost.data(), dropped);
       if (keeps) return_to_memory(ctx, lost_at.data(), lost.data(), dropped);
     }
   }
 
   void reclaim(context const& ctx, in_bytes<Exec> merged) override {
-    if constexpr (compressor<Pr, S, Q, F, X>::kind.combines == combination::merge && has_memory) {
-      auto const l = layout::read(use.selector, use.quantizer, merged, count_of(ctx.phase));
+    if constexpr (method::kind.combines == combination::merge && has_memory) {
+      auto const l = layout::read(use.selector, use.quantizer, use.indices, merged, count_of(ctx.phase));
       auto const back_at = ctx.template scratch<index_t>(kept.count);
       auto const back = ctx.scratch(kept.count);
       std::size_t m = 0;
@@ -289,9 +294,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
   }
 
  private:
-  static buffer<Exec> room(std::size_t n) {
-    return unwritten<Exec>("gradpress::tensor", n);
-  }
+  static buffer<Exec> room(std::size_t n) { return unwritten<Exec>("gradpress::tensor", n); }
   /// Only coefficients of the last round carry the update; what an earlier round loses changes the basis and no mass.
   static bool last_phase(context const& ctx) { return ctx.phase == Pr::rounds * steps - 1; }
   static bool proposes(int phase) { return phase % steps != steps - 1; }
@@ -404,8 +407,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
       return at;
     } else {
       if constexpr (dense) kept.count = count_of(ctx.phase);
-      write_codes(ctx, g, 0, kept.count, layout::write_head(use.quantizer, kept, out));
-      return layout::size(use.quantizer, kept.count);
+      auto const n = count_of(ctx.phase);
+      write_codes(ctx, g, 0, kept.count, layout::write_head(use.quantizer, use.indices, n, kept, out));
+      return layout::size(use.quantizer, use.indices, n, kept.count);
     }
   }
 
@@ -446,7 +450,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
           at += padded(size);
         }
       } else {
-        auto const l = layout::read(use.selector, use.quantizer, message, n);
+        auto const l = layout::read(use.selector, use.quantizer, use.indices, message, n);
         if constexpr (dense) {
           accumulate(ctx, l.codes, sign, part(target, 0, n));
         } else {
@@ -511,7 +515,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
                part(out, from, length));
       }
     } else if constexpr (dense) {
-      auto const codes = [&](std::size_t i) { return part(arrived.messages[i], layout::codes_at(n), q.code_bytes(n)); };
+      auto const codes = [&](std::size_t i) {
+        return part(arrived.messages[i], layout::codes_at(use.indices, n, n), q.code_bytes(n));
+      };
       if constexpr (requires { q.decode_mean(ctx, in_bytes<Exec>(codes(0)), ctx.world, out); })
         if (arrived.messages.size() == 1) return q.decode_mean(ctx, in_bytes<Exec>(codes(0)), ctx.world, out);
       decode(ctx, codes(0), out);
@@ -520,10 +526,12 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X>> final : public coder<Exec> 
     } else {
       auto const streams = ctx.template scratch<kernel::stream>(arrived.messages.size());
       for (std::size_t i = 0; i < arrived.messages.size(); ++i) {
-        auto const l = layout::read(use.selector, q, arrived.messages[i], n);
+        auto const l = layout::read(use.selector, q, use.indices, arrived.messages[i], n);
         auto const decoded = ctx.scratch(l.count);
         decode(ctx, l.codes, decoded);
-        streams(i) = {layout::indexed ? l.indices.data() : kept.indices.data(), decoded.data(), l.count};
+        auto const* at = kept.indices.data();
+        if constexpr (layout::indexed) at = l.positions(ctx, use.indices, n).data();
+        streams(i) = {at, decoded.data(), l.count};
       }
       kernel::scatter_mean(ctx.exec, streams.data(), streams.extent(0), P, out.data(), n);
     }
@@ -574,7 +582,16 @@ template <class... P>
 inline constexpr bool one_of_each =
     count_of_family<family::projector, P...> <= 1 && count_of_family<family::selector, P...> <= 1 &&
     count_of_family<family::quantizer, P...> <= 1 && count_of_family<family::feedback, P...> <= 1 &&
-    count_of_family<family::exchange, P...> <= 1;
+    count_of_family<family::exchange, P...> <= 1 && count_of_family<family::index_code, P...> <= 1;
+
+/// Fails to compile with one plain sentence if S sends no indices that I could code.
+template <class S, class I>
+consteval bool explain_indices() {
+  static_assert(leaves_indices_raw<I> || S::where == support::own,
+                "compress_with: an index code needs a selector with its own support, such as top_k; this composition "
+                "sends no indices.");
+  return leaves_indices_raw<I> || S::where == support::own;
+}
 }  // namespace detail
 
 /// Composes policies, in any order, into a method. What is left out is the identity of its family; the exchange is
@@ -590,18 +607,22 @@ constexpr auto compress_with(P... p) {
     auto const quantizer = detail::pick<family::quantizer>(unquantized{}, p...);
     auto const memory = detail::pick<family::feedback>(no_feedback{}, p...);
     auto const wanted = detail::pick<family::exchange>(automatic{}, p...);
+    auto const indices = detail::pick<family::index_code>(raw_index{}, p...);
     using Pr = std::remove_const_t<decltype(projector)>;
     using S = std::remove_const_t<decltype(selector)>;
     using Q = std::remove_const_t<decltype(quantizer)>;
     using F = std::remove_const_t<decltype(memory)>;
     using Wanted = std::remove_const_t<decltype(wanted)>;
-    if constexpr (explain_projector<Pr>() && explain_selector<S>() && explain_quantizer<Q>() && explain_feedback<F>()) {
-      using X = resolved_exchange<Wanted, kind_of<Pr, S, Q>, remembers<F>>;
-      if constexpr (explain_exchange<X>() && explain_pair<X, kind_of<Pr, S, Q>>()) {
+    using I = std::remove_const_t<decltype(indices)>;
+    if constexpr (explain_projector<Pr>() && explain_selector<S>() && explain_quantizer<Q>() && explain_feedback<F>() &&
+                  explain_index_code<I>() && detail::explain_indices<S, I>()) {
+      constexpr auto kind = kind_of<Pr, S, Q, I>;
+      using X = resolved_exchange<Wanted, kind, remembers<F>>;
+      if constexpr (explain_exchange<X>() && explain_pair<X, kind>()) {
         if constexpr (std::same_as<X, Wanted>)
-          return compressor<Pr, S, Q, F, X>{projector, selector, quantizer, memory, wanted};
+          return compressor<Pr, S, Q, F, X, I>{projector, selector, quantizer, memory, wanted, indices};
         else
-          return compressor<Pr, S, Q, F, X>{projector, selector, quantizer, memory, X{}};
+          return compressor<Pr, S, Q, F, X, I>{projector, selector, quantizer, memory, X{}, indices};
       }
     }
   }

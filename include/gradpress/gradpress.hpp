@@ -13,6 +13,7 @@
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/compressor.hpp>
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>

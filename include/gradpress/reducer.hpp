@@ -133,8 +133,8 @@ class reducer {
     return add(std::move(name), rows, cols, compress_with());
   }
   /// A tensor and its method. The name keys its state and its random numbers; names are unique.
-  template <class Pr, class S, class Q, class F, class X>
-  tensor add(std::string name, std::size_t rows, std::size_t cols, compressor<Pr, S, Q, F, X> const& method) {
+  template <class Pr, class S, class Q, class F, class X, class I>
+  tensor add(std::string name, std::size_t rows, std::size_t cols, compressor<Pr, S, Q, F, X, I> const& method) {
     check_new(name, rows, cols, method);
     auto* const u = new_unit(name, {rows, cols}, method);
     return new_member(std::move(name), u, u->dims, 0);
@@ -149,9 +149,9 @@ class reducer {
   /// entries, wherever they are; one pass and one message serve many small tensors. Each keeps its own name in
   /// checkpoints, so that they may be grouped in another way later. Costs a copy of the gradients, 8 bytes an element
   /// each way, unless they lie end to end in memory. Returns the tensors, to be staged one by one.
-  template <class Pr, class S, class Q, class F, class X>
+  template <class Pr, class S, class Q, class F, class X, class I>
   std::vector<tensor> add_group(std::string const& group, std::vector<part_of_group> const& parts,
-                                compressor<Pr, S, Q, F, X> const& method) {
+                                compressor<Pr, S, Q, F, X, I> const& method) {
     static_assert(keeps_coordinates<Pr>,
                   "reducer::add_group: this projector needs each matrix on its own; add its tensors one by one.");
     std::size_t n = 0;
@@ -271,14 +271,14 @@ class reducer {
     return slot.get();
   }
 
-  template <class Pr, class S, class Q, class F, class X>
-  unit* new_unit(std::string const& name, shape dims, compressor<Pr, S, Q, F, X> const& method) {
+  template <class Pr, class S, class Q, class F, class X, class I>
+  unit* new_unit(std::string const& name, shape dims, compressor<Pr, S, Q, F, X, I> const& method) {
     auto u = std::make_unique<unit>();
     u->name = name;
     u->dims = dims;
     u->method = method.text();
     u->key = digest{}.add(name).value();
-    u->live = std::make_unique<tensor_coder<Exec, compressor<Pr, S, Q, F, X>>>(method, context(*u, 0), dims);
+    u->live = std::make_unique<tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>>>(method, context(*u, 0), dims);
     arena_->release();
     if constexpr (agreeing<Q>) {
       u->steps = 2;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each CASE_ must be refused, and with the sentence on its line. With no CASE_ set the file compiles.
 #include <gradpress/compressor.hpp>
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
@@ -25,6 +26,10 @@ auto const method = compress_with(top_k{}, stochastic_int{}, gtop_k{});
 auto const method = compress_with(threshold{}, gtop_k{});
 #elif defined(CASE_GTOP_K_DENSE)            // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(gtop_k{});
+#elif defined(CASE_GTOP_K_CODED)            // expect: gtop_k: merges sparse float streams of fixed size
+auto const method = compress_with(top_k{}, bitmap_index{}, gtop_k{});
+#elif defined(CASE_CODED_WITHOUT_INDICES)   // expect: compress_with: an index code needs a selector with its own support
+auto const method = compress_with(random_k{}, elias_fano{});
 #elif defined(CASE_SCATTER_SPARSE)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(random_block{}, scatter_reduce{});
 #elif defined(CASE_SCATTER_AGREED)          // expect: scatter_reduce: cuts dense messages into chunks

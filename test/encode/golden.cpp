@@ -15,6 +15,7 @@
 #include <gradpress/communicate/recording.hpp>
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/project/low_rank.hpp>
@@ -225,6 +226,11 @@ std::vector<golden_case> const& cases() {
       {"agreement and vote", agreement_and_vote},
       {"checksums", checksums},
       {"checkpoint", saved},
+      {"top_k none, local_index", [] { return sent_by(compress_with(some, local_index{}), vector); }},
+      {"top_k none, bitmap_index", [] { return sent_by(compress_with(some, bitmap_index{}), vector); }},
+      {"top_k none, elias_fano", [] { return sent_by(compress_with(some, elias_fano{}), vector); }},
+      {"threshold int 4, smallest_index",
+       [] { return sent_by(compress_with(above, ints(4), smallest_index{}), vector); }},
   };
   return all;
 }

@@ -35,9 +35,9 @@ selection<host> kept_at(std::vector<index_t> const& indices) {
 template <class S, class Q>
 std::vector<std::byte> section(S const&, Q const& q, std::vector<index_t> const& indices) {
   using layout = message_layout<host, S, Q>;
-  guarded<std::byte> out(layout::size(q, indices.size()));
+  guarded<std::byte> out(layout::size(q, raw_index{}, 100, indices.size()));
   std::fill_n(out.get(), out.size(), std::byte{0xee});
-  auto const codes = layout::write_head(q, kept_at(indices), bytes<host>(out.get(), out.size()));
+  auto const codes = layout::write_head(q, raw_index{}, 100, kept_at(indices), bytes<host>(out.get(), out.size()));
   CHECK(codes.extent(0) == q.code_bytes(indices.size()));
   std::fill_n(codes.data(), codes.extent(0), std::byte{0x11});
   CHECK(out.intact());
@@ -51,8 +51,9 @@ std::vector<std::byte> of(std::initializer_list<int> values) {
 template <class S, class Q>
 std::string refusal(S const& s, Q const& q, std::vector<std::byte> const& m, std::size_t n) {
   try {
-    auto const l = message_layout<host, S, Q>::read(s, q, in_bytes<host>(m.data(), m.size()), n);
-    l.check_indices(n);
+    auto const l = message_layout<host, S, Q>::read(s, q, raw_index{}, in_bytes<host>(m.data(), m.size()), n);
+    lone_rank r;
+    l.check_indices(r.ctx, raw_index{}, n);
   } catch (payload_error const& e) {
     return e.what();
   }
@@ -78,13 +79,14 @@ TEST_CASE("encode::message reads back what it wrote") {
     auto const m = section(threshold{}, q, indices);
     CHECK(m.size() % 4 == 0);
     auto const l =
-        message_layout<host, threshold, stochastic_int>::read({}, q, in_bytes<host>(m.data(), m.size()), 4000);
+        message_layout<host, threshold, stochastic_int>::read({}, q, {}, in_bytes<host>(m.data(), m.size()), 4000);
     CHECK(l.count == count);
     CHECK(std::vector<index_t>(l.indices.data(), l.indices.data() + l.indices.extent(0)) == indices);
     CHECK(l.codes.extent(0) == q.code_bytes(count));
     CHECK(std::all_of(l.codes.data(), l.codes.data() + l.codes.extent(0),
                       [](std::byte b) { return b == std::byte{0x11}; }));
-    CHECK_NOTHROW(l.check_indices(4000));
+    lone_rank r;
+    CHECK_NOTHROW(l.check_indices(r.ctx, raw_index{}, 4000));
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include <gradpress/compressor.hpp>
 #include <gradpress/core/letter.hpp>
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
@@ -52,6 +53,8 @@ struct structure {
   std::size_t most = 0;                             ///< entries
   std::size_t n = 0;                                ///< coefficients
   std::function<std::size_t(std::size_t)> size_of;  ///< bytes for a count
+  /// Whether coded indices at an offset are `count` legal ones; index codes have laws of their own. Empty: they are raw.
+  std::function<bool(std::byte const* at, std::size_t count)> reads = {};
 };
 
 std::uint32_t word_at(message const& m, std::size_t at) {
@@ -70,6 +73,7 @@ bool well_formed(structure const& s, message const& m) {
     if (count > s.most) return false;
   }
   if (m.size() != s.size_of(count)) return false;
+  if (s.reads) return s.reads(m.data() + at, count);
   for (std::size_t i = 0; s.indexed && i < count; ++i) {
     auto const index = word_at(m, at + 4 * i);
     if (index >= s.n || (i > 0 && index <= word_at(m, at + 4 * i - 4))) return false;
@@ -139,7 +143,8 @@ void damage(message& m, structure const& s, dice& d) {
         m.resize(s.size_of(count), std::byte{0});
         put_word(m, 0, static_cast<std::uint32_t>(count));
         if (d.below(2) == 0)
-          for (std::size_t i = 0; s.indexed && i < count; ++i) put_word(m, 4 + 4 * i, static_cast<std::uint32_t>(i));
+          for (std::size_t i = 0; s.indexed && 8 + 4 * i <= m.size() && i < count; ++i)
+            put_word(m, 4 + 4 * i, static_cast<std::uint32_t>(i));
       }
       break;
     default:
@@ -159,9 +164,9 @@ struct scene {
   std::unique_ptr<lone_rank> here = std::make_unique<lone_rank>(0, 2), there = std::make_unique<lone_rank>(1, 2);
 };
 
-template <class Pr, class S, class Q, class F, class X>
-scene stage(compressor<Pr, S, Q, F, X> const& method, shape d) {
-  using coder_type = tensor_coder<host, compressor<Pr, S, Q, F, X>>;
+template <class Pr, class S, class Q, class F, class X, class I>
+scene stage(compressor<Pr, S, Q, F, X, I> const& method, shape d) {
+  using coder_type = tensor_coder<host, compressor<Pr, S, Q, F, X, I>>;
   scene s;
   s.name = method.text();
   s.dims = d;
@@ -172,10 +177,17 @@ scene stage(compressor<Pr, S, Q, F, X> const& method, shape d) {
   s.theirs = std::make_unique<coder_type>(method, s.there->ctx, d);
   s.rules = [method, d](int phase) {
     constexpr int steps = agreeing<Q> ? 2 : 1;
-    using layout = message_layout<host, S, Q>;
+    using layout = message_layout<host, S, Q, I>;
     auto const n = method.projector.coefficients(d, phase / steps);
     structure r{layout::counted, layout::indexed, method.selector.max_kept(n), n, {}};
-    r.size_of = [q = method.quantizer](std::size_t count) { return layout::size(q, count); };
+    r.size_of = [q = method.quantizer, i = method.indices, n](std::size_t count) {
+      return layout::size(q, i, n, count);
+    };
+    if constexpr (layout::indexed && !leaves_indices_raw<I>)
+      r.reads = [i = method.indices, n](std::byte const* at, std::size_t count) {
+        std::vector<index_t> room(count);
+        return i.read(at, count, n, room.data());
+      };
     return r;
   };
   return s;
@@ -373,6 +385,11 @@ TEST_CASE("mutation: messages of fixed size with indices, and merges") {
   attack_all(rounds, vector, compress_with(some, memory), compress_with(some, fp16{}, ef21{}),
              compress_with(some, sign32), compress_with(some, int4, memory), compress_with(some, log4),
              compress_with(some, memory, gtop_k{}), compress_with(some, ternary{}));
+}
+
+TEST_CASE("mutation: coded indices") {
+  attack_all(rounds, vector, compress_with(some, memory, elias_fano{}), compress_with(some, int8, local_index{}),
+             compress_with(above, bf16{}, bitmap_index{}), compress_with(above, memory, smallest_index{}));
 }
 
 TEST_CASE("mutation: messages without indices, and sums") {

@@ -80,14 +80,14 @@ struct composition {
   std::function<std::uint64_t(int P, int rank)> bytes;  ///< a step
 };
 
-template <class Pr, class S, class Q, class F, class X>
-std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X> const& c, int P, int rank) {
+template <class Pr, class S, class Q, class F, class X, class I>
+std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, int rank) {
   std::uint64_t total = 0;
   for (int round = 0; round < Pr::rounds; ++round) {
     std::uint64_t body = 0, first_chunks = 0;
     for (auto const& t : case_tensors()) {
       auto const n = c.projector.coefficients(t.dims, round), k = c.selector.max_kept(n);
-      body += (S::where == support::own ? 4 * k : 0) + pad4(c.quantizer.code_bytes(k));
+      body += (S::where == support::own ? c.indices.index_bytes(n, k) : 0) + pad4(c.quantizer.code_bytes(k));
       if constexpr (chunks_tensors<X>) {
         std::size_t grain = 1;
         if constexpr (requires { c.quantizer.grain(); }) grain = c.quantizer.grain();
@@ -108,8 +108,8 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X> const& c, int P, int r
   return total;
 }
 
-template <class Pr, class S, class Q, class F, class X>
-composition describe_composition(compressor<Pr, S, Q, F, X> const& c) {
+template <class Pr, class S, class Q, class F, class X, class I>
+composition describe_composition(compressor<Pr, S, Q, F, X, I> const& c) {
   composition d;
   d.text = c.text();
   d.law = F::law;
@@ -271,6 +271,20 @@ void check_exchanges(Pr p, S s, Q q, F f, tally& count) {
   check_if_legal(p, s, q, f, gtop_k{}, count);
   if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>))
     check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
+}
+/// Coded indices travel by all_gather and nowhere else.
+template <class S, class Q, class I>
+void check_coded(S s, Q q, I i, tally& count) {
+  static_assert(kind_of<identity, S, Q, I>.combines == combination::nothing);
+  static_assert(!gtop_k::accepts(kind_of<identity, S, Q, I>) && !scatter_reduce::accepts(kind_of<identity, S, Q, I>));
+  auto const check = [&](auto f) {
+    ++count.legal;
+    auto const method = describe_composition(compress_with(i, s, q, f));
+    for (int const P : worlds) check_composition(method, P);
+  };
+  check(no_feedback{});
+  check(error_feedback{});
+  check(ef21{});
 }
 template <class Pr, class S, class Q>
 void check_feedbacks(Pr p, S s, Q q, tally& count) {

@@ -21,6 +21,7 @@ struct selector {};
 struct quantizer {};
 struct feedback {};
 struct exchange {};
+struct index_code {};
 }  // namespace family
 
 template <class P>

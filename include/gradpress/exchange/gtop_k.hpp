@@ -38,7 +38,7 @@ struct gtop_k {
   static consteval bool explain() {
     static_assert(accepts(Kind),
                   "gtop_k: merges sparse float streams of fixed size; use a selector with its own support, such as "
-                  "top_k, and no quantizer.");
+                  "top_k, and neither a quantizer nor an index code.");
     return accepts(Kind);
   }
 
