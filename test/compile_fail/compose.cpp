@@ -28,11 +28,11 @@ auto const method = compress_with(threshold{}, gtop_k{});
 auto const method = compress_with(gtop_k{});
 #elif defined(CASE_GTOP_K_CODED)            // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(top_k{}, bitmap_index{}, gtop_k{});
-#elif defined(CASE_CODED_WITHOUT_INDICES)   // expect: compress_with: an index code needs a selector with its own support
+#elif defined(CASE_CODED_WITHOUT_INDICES)  // expect: compress_with: an index code needs a selector with its own support
 auto const method = compress_with(random_k{}, elias_fano{});
-#elif defined(CASE_SCATTER_SPARSE)          // expect: scatter_reduce: cuts dense messages into chunks
+#elif defined(CASE_SCATTER_SPARSE)         // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(random_block{}, scatter_reduce{});
-#elif defined(CASE_SCATTER_AGREED)          // expect: scatter_reduce: cuts dense messages into chunks
+#elif defined(CASE_SCATTER_AGREED)         // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(ternary{}, scatter_reduce{});
 #else
 auto const method = compress_with(gtop_k{}, error_feedback{}, top_k{.density = 0.1});
