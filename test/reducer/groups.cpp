@@ -162,3 +162,37 @@ TEST_CASE("reducer: mistakes with groups are errors on all ranks, by the tensor'
           reducer.add_group("g", {{"x", 4}, {"x", 4}}, method());
         }).find("'x' twice") != std::string::npos);
 }
+
+TEST_CASE("reducer: selection over a group loses no more than selection tensor by tensor, for as many entries") {
+  self_communicator alone;
+  for (int seed = 0; seed < 50; ++seed) {
+    host_reducer whole{gradpress::serial{}, alone}, layers{gradpress::serial{}, alone};
+    std::vector<host_reducer::part_of_group> const two = {{"loud", 100}, {"quiet", 200}};
+    auto const w = whole.add_group("model", two, compress_with(top_k{.density = 0.1}));
+    auto const l = std::vector{layers.add("loud", 100, 1, compress_with(top_k{.density = 0.1})),
+                               layers.add("quiet", 200, 1, compress_with(top_k{.density = 0.1}))};
+    std::vector<floats> g = {floats(100), floats(200)};
+    for (std::size_t t = 0; t < 2; ++t)
+      for (std::size_t i = 0; i < g[t].size(); ++i)
+        g[t][i] = (key{static_cast<std::uint64_t>(seed)}.with(t).uniform(i) - 0.5f) * (t == 0 ? 10.f : 1.f);
+    auto by_group = g, by_layer = g;
+    for (std::size_t t = 0; t < 2; ++t) {
+      whole.stage(w[t], std::span(by_group[t]));
+      layers.stage(l[t], std::span(by_layer[t]));
+    }
+    whole.average();
+    layers.average();
+    double lost[2] = {};
+    std::size_t kept[2] = {};
+    for (std::size_t t = 0; t < 2; ++t)
+      for (std::size_t i = 0; i < g[t].size(); ++i)
+        for (int which : {0, 1}) {
+          auto const u = (which == 0 ? by_group : by_layer)[t][i];
+          lost[which] += static_cast<double>(g[t][i] - u) * static_cast<double>(g[t][i] - u);
+          kept[which] += u != 0;
+        }
+    CHECK(kept[0] == 30);
+    CHECK(kept[1] == 30);
+    CHECK(lost[0] <= lost[1]);
+  }
+}
