@@ -25,6 +25,7 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
+#include <gradpress/select/chunked_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/threshold.hpp>
