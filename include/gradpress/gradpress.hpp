@@ -28,5 +28,6 @@
 #include <gradpress/select/chunked_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/sampled_top_k.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/top_k.hpp>

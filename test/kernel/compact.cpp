@@ -49,6 +49,26 @@ TEST_CASE("keeps exactly the entries that reach the threshold") {
     }
 }
 
+TEST_CASE("brings the values of what it keeps along") {
+  for (std::size_t n : {0u, 33u, 100003u})
+    for (auto kind : {data::normal, data::mostly_zero}) {
+      sample const x(kind, n);
+      for_each_isa([&] {
+        std::vector<index_t> kept(n + 1);
+        std::vector<float> values(n + 1, 77.0f);
+        std::vector<std::size_t> counts(kernel::compact_chunks(n));
+        bool finite = false;
+        auto const count = kernel::compact(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, 1.5f, kept.data(),
+                                           values.data(), counts.data(), finite);
+        CHECK(finite);
+        CHECK(values.back() == 77.0f);
+        kept.resize(count);
+        CHECK(kept == compact(x, n, 1.5f).kept);
+        for (std::size_t j = 0; j < count; ++j) CHECK(values[j] == x[kept[j]]);
+      });
+    }
+}
+
 TEST_CASE("an entry that is not finite is kept and reported, wherever it stands") {
   std::size_t const n = 100003;
   sample const normal(data::normal, n);

@@ -25,7 +25,6 @@ kept_t plain(chunked_top_k const& s, floats const& x) {
   }
   return all;
 }
-floats values_of(sample const& s, std::size_t n) { return {s.get(), s.get() + n}; }
 }  // namespace
 
 TEST_CASE("select::chunked_top_k obeys the laws of selectors") {

@@ -99,6 +99,8 @@ class sample {
   float* get() { return memory_.data() + 1; }
   float const* get() const { return memory_.data() + 1; }
 };
+/// The first n values of a sample, anywhere.
+inline std::vector<float> values_of(sample const& s, std::size_t n) { return {s.get(), s.get() + n}; }
 
 /// The k largest by (|x| descending, index ascending), as ascending indices: what top-k means, done plainly.
 inline std::vector<index_t> largest(float const* x, std::size_t n, std::size_t k) {

@@ -30,17 +30,18 @@ namespace detail {
 
 }  // namespace detail
 
-/// The entries of x with |x[i]| >= tau, by ascending index.
+/// The entries of x with |x[i]| >= tau, by ascending index, and their values unless `values` is null.
 ///
-/// - Shape   x: n < 2^32 values. kept: room for n. counts: compact_chunks(n) entries.
+/// - Shape   x: n < 2^32 values. kept, values: room for n, of which little more than what is kept is touched. counts:
+///           compact_chunks(n) entries.
 /// - Order   indices ascend.
-/// - Cost    one pass over x: 4 bytes of traffic an element, and 4 to 8 an entry kept.
+/// - Cost    one pass over x: 4 bytes of traffic an element, and 4 to 8 an entry kept, twice that with values.
 /// - Edges   tau <= 0 keeps everything. NaN and infinities are always kept; a NaN tau keeps
 ///           only what is not finite. `finite` says that no entry is NaN or infinite.
 /// Returns the number kept.
 template <class Exec>
-std::size_t compact(Exec const& exec, float const* x, std::size_t n, float tau, index_t* kept, std::size_t* counts,
-                    bool& finite) {
+std::size_t compact(Exec const& exec, float const* x, std::size_t n, float tau, index_t* kept, float* values,
+                    std::size_t* counts, bool& finite) {
   line_chunks const chunks(x, n);
   auto const how = current_isa();
   auto const threshold = detail::lowest_kept(tau);
@@ -51,13 +52,24 @@ std::size_t compact(Exec const& exec, float const* x, std::size_t n, float tau, 
     counts[c] = mark_above(how, {x}, begin, chunks.end(c), threshold, mask);
     list_marked(how, mask, begin, counts[c], kept + begin);
     if (!detail::all_finite(x, kept + begin, counts[c])) seen.store(true, std::memory_order_relaxed);
+    if (values != nullptr)
+      for (auto j = begin; j < begin + counts[c]; ++j) values[j] = x[kept[j]];
   });
   finite = !seen.load();
   // Moved in order: a chunk's hits only ever move down, into the room of chunks that have moved already.
   std::size_t total = 0;
-  for (std::size_t c = 0; c < chunks.count(); total += counts[c++])
-    if (total != chunks.begin(c)) std::memmove(kept + total, kept + chunks.begin(c), counts[c] * sizeof(index_t));
+  for (std::size_t c = 0; c < chunks.count(); total += counts[c++]) {
+    auto const from = chunks.begin(c);
+    if (total == from) continue;
+    std::memmove(kept + total, kept + from, counts[c] * sizeof(index_t));
+    if (values != nullptr) std::memmove(values + total, values + from, counts[c] * sizeof(float));
+  }
   return total;
+}
+template <class Exec>
+std::size_t compact(Exec const& exec, float const* x, std::size_t n, float tau, index_t* kept, std::size_t* counts,
+                    bool& finite) {
+  return compact(exec, x, n, tau, kept, nullptr, counts, finite);
 }
 
 }  // namespace gradpress::kernel

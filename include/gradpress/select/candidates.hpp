@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// The entries that reach a threshold, of which at most so many are kept: what selectors with estimated thresholds share.
+
+#include <gradpress/core/step.hpp>
+#include <gradpress/kernel/compact.hpp>
+#include <gradpress/kernel/kth.hpp>
+
+#include <limits>
+#include <span>
+
+namespace gradpress {
+
+/// The entries of x that reach a threshold; zeros never do.
+///
+/// - Order   indices ascend.
+/// - Cost    `collect` one read of x. 8 bytes of scratch an element, of which little more than the candidates is touched.
+template <class Exec>
+class candidates {
+  step<Exec> const& ctx_;
+  in<Exec> x_;
+  view<Exec, index_t> at_;
+  view<Exec> values_;
+  view<Exec, std::size_t> chunks_;
+  view<Exec, std::uint32_t> words_;
+  std::size_t count_ = 0;
+  bool finite_ = true;
+
+ public:
+  candidates(step<Exec> const& ctx, in<Exec> x)
+      : ctx_(ctx),
+        x_(x),
+        at_(ctx.template scratch<index_t>(x.extent(0))),
+        values_(ctx.scratch(x.extent(0))),
+        chunks_(ctx.template scratch<std::size_t>(kernel::compact_chunks(x.extent(0)))),
+        words_(ctx.template scratch<std::uint32_t>(kernel::kth_words)) {}
+
+  /// Takes the entries with |x| >= tau and not 0. False: one of x is NaN or infinite.
+  bool collect(float tau) {
+    auto const least = std::numeric_limits<float>::denorm_min();
+    count_ = kernel::compact(ctx_.exec, x_.data(), x_.extent(0), tau < least ? least : tau, at_.data(), values_.data(),
+                             chunks_.data(), finite_);
+    return finite_;
+  }
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  [[nodiscard]] std::span<float const> values() const noexcept { return {values_.data(), count_}; }
+  /// How many of them reach tau.
+  [[nodiscard]] std::size_t reaching(float tau) const noexcept {
+    auto const least = kernel::magnitude(tau);
+    std::size_t m = 0;
+    for (auto const v : values()) m += kernel::magnitude(v) >= least ? 1u : 0u;
+    return m;
+  }
+
+  /// Keeps them all, or exactly the `most` largest by (|x| descending, index ascending): not the first ones.
+  void keep(std::size_t most, selection<Exec>& kept) const {
+    kept.count = std::min(count_, most);
+    auto* out = kept.indices.data();
+    if (count_ <= most) return void(std::copy_n(at_.data(), count_, out));
+    auto [value, ties, level] =
+        kernel::find_kth(ctx_.exec, values_.data(), count_, most, count_, 0, kernel::not_finite, words_.data());
+    for (std::size_t j = 0, left = most; left > 0; ++j) {
+      auto const m = kernel::magnitude(values_(j));
+      if (m < value || (m == value && ties == 0)) continue;
+      ties -= m == value;
+      *out++ = at_(j);
+      --left;
+    }
+  }
+};
+
+}  // namespace gradpress
