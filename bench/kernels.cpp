@@ -12,6 +12,7 @@
 #include <gradpress/kernel/orthonormalise.hpp>
 #include <gradpress/kernel/sign.hpp>
 #include <gradpress/kernel/sparse.hpp>
+#include <gradpress/kernel/sparse_sum.hpp>
 #include <gradpress/kernel/stochastic_int.hpp>
 #include <gradpress/kernel/top_k.hpp>
 
@@ -105,6 +106,25 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
                  std::fabs(kept_sum - sum) <= 1e-5 * std::fabs(sum) + 1e-6;
         },
         2 * k);
+    // Eight ranks, every second of which has the same support.
+    std::vector<kernel::stream> ranks;
+    for (int r = 0; r < 8; ++r) ranks.push_back({r % 2 == 0 ? at.data() : other_at.data(), values.data(), k});
+    std::vector<index_t> sum_at(8 * k);
+    std::vector<float> sums(8 * k);
+    std::vector<std::uint32_t> words(kernel::kth_words_serial);
+    std::size_t next[8], entries = 0;
+    auto const add = [&] { entries = kernel::sum_streams(ranks.data(), 8, next, sum_at.data(), sums.data()); };
+    auto const ascending = [&] {
+      return kernel::valid_indices(sum_at.data(), entries, n) && entries >= k && entries <= 2 * k;
+    };
+    h.add("sum_streams " + percent + " (8 k entries)", 0, 0, add, ascending, 8 * k);
+    h.add(
+        "sum_streams and keep_largest " + percent + " (8 k entries)", 0, 0,
+        [&] {
+          add();
+          entries = kernel::keep_largest(sum_at.data(), sums.data(), entries, k, words.data());
+        },
+        [&] { return kernel::valid_indices(sum_at.data(), entries, n) && entries == k; }, 8 * k);
   }
 }
 

@@ -245,6 +245,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
   }
 
+  std::size_t length(context const& ctx) const override { return count_of(ctx.phase); }
+
   void reclaim(context const& ctx, in_bytes<Exec> merged) override {
     if constexpr (method::kind.combines == combination::merge && has_memory) {
       auto const l = layout::read(use.selector, use.quantizer, use.indices, merged, count_of(ctx.phase));

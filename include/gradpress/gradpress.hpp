@@ -14,6 +14,7 @@
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/compressor.hpp>
 #include <gradpress/encode/smallest_index.hpp>
+#include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>

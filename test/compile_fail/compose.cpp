@@ -2,6 +2,7 @@
 // Each CASE_ must be refused, and with the sentence on its line. With no CASE_ set the file compiles.
 #include <gradpress/compressor.hpp>
 #include <gradpress/encode/smallest_index.hpp>
+#include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
@@ -30,9 +31,13 @@ auto const method = compress_with(gtop_k{});
 auto const method = compress_with(top_k{}, bitmap_index{}, gtop_k{});
 #elif defined(CASE_CODED_WITHOUT_INDICES)  // expect: compress_with: an index code needs a selector with its own support
 auto const method = compress_with(random_k{}, elias_fano{});
-#elif defined(CASE_SCATTER_SPARSE)         // expect: scatter_reduce: cuts dense messages into chunks
+#elif defined(CASE_GATHER_TOP_K_QUANTIZED)  // expect: gather_top_k: adds sparse float streams of fixed size
+auto const method = compress_with(top_k{}, stochastic_int{}, gather_top_k{});
+#elif defined(CASE_GATHER_TOP_K_VARIABLE)   // expect: gather_top_k: adds sparse float streams of fixed size
+auto const method = compress_with(threshold{}, gather_top_k{});
+#elif defined(CASE_SCATTER_SPARSE)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(random_block{}, scatter_reduce{});
-#elif defined(CASE_SCATTER_AGREED)         // expect: scatter_reduce: cuts dense messages into chunks
+#elif defined(CASE_SCATTER_AGREED)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(ternary{}, scatter_reduce{});
 #else
 auto const method = compress_with(gtop_k{}, error_feedback{}, top_k{.density = 0.1});

@@ -16,6 +16,7 @@
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/encode/smallest_index.hpp>
+#include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/project/low_rank.hpp>
@@ -223,6 +224,7 @@ std::vector<golden_case> const& cases() {
       {"low_rank none", [] { return sent_by(compress_with(low_rank{.rank = 2}), matrix); }},
       {"low_rank log 8", [] { return sent_by(compress_with(low_rank{.rank = 1}, log8), matrix); }},
       {"gtop_k, two ranks", tree_of_two},
+      {"top_k none, gather_top_k", [] { return sent_by(compress_with(some, memory, gather_top_k{}), vector); }},
       {"agreement and vote", agreement_and_vote},
       {"checksums", checksums},
       {"checkpoint", saved},

@@ -3,6 +3,7 @@
 
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
+#include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
@@ -60,6 +61,7 @@ TEST_CASE("reducer: no allocation after the first step") {
         r.add("bf16ef", n, 1, compress_with(bf16{}, error_feedback{})),
         r.add("topk", n, 1, top_k_sgd(0.01)),
         r.add("gtopk", n, 1, gtop_k_sgd(0.001)),
+        r.add("gather_top_k", n, 1, compress_with(top_k{}, error_feedback{}, gather_top_k{})),
         r.add("block", n, 1, compress_with(random_block{}, error_feedback{})),
         r.add("randomk", n, 1, compress_with(random_k{}, ef21{})),
         r.add("threshold", n, 1, compress_with(threshold{.tau = 0.49})),

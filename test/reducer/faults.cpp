@@ -3,6 +3,7 @@
 
 #include <gradpress/communicate/faulty.hpp>
 #include <gradpress/communicate/threads.hpp>
+#include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
@@ -36,6 +37,7 @@ struct trainer {
   trainer(thread_communicator c, faults f) : comm(c, std::move(f)), r(gradpress::serial{}, comm) {
     handles = {r.add("dense", n),
                r.add("gtop_k", n, 1, gtop_k_sgd(0.05)),
+               r.add("gather", n, 1, compress_with(top_k{.density = 0.05}, error_feedback{}, gather_top_k{})),
                r.add("low_rank", 30, 20, power_sgd()),
                r.add("lq", 20, 30, lq_sgd()),
                r.add("ternary", n, 1, tern_grad()),

@@ -4,6 +4,7 @@
 // What every composition must obey, whatever it is made of. One table-driven check instantiates it for each legal one.
 
 #include <gradpress/communicate/threads.hpp>
+#include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
@@ -98,6 +99,7 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
     if constexpr (agreeing<Q>) total += 4 * case_tensors().size();  // one float a tensor, in the phase before
     if constexpr (std::same_as<X, all_reduce>) total += body;
     if constexpr (std::same_as<X, all_gather>) total += body + (c.kind.combines == combination::sum ? 0 : 32);
+    if constexpr (std::same_as<X, gather_top_k>) total += body + 32;
     if constexpr (std::same_as<X, scatter_reduce>) total += static_cast<std::uint64_t>(P) * (32 + first_chunks);
     if constexpr (std::same_as<X, gtop_k>) {
       std::uint64_t sends = rank == 0 ? 0 : 1;                                      // once up
@@ -269,6 +271,7 @@ void check_exchanges(Pr p, S s, Q q, F f, tally& count) {
   check_if_legal(p, s, q, f, all_gather{}, count);
   check_if_legal(p, s, q, f, scatter_reduce{}, count);
   check_if_legal(p, s, q, f, gtop_k{}, count);
+  check_if_legal(p, s, q, f, gather_top_k{}, count);
   if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>))
     check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
 }

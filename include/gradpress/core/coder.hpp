@@ -52,7 +52,9 @@ class coder {
 
   /// Merging exchanges: folds `theirs` into `mine`; with `keeps`, this rank's memory takes what the merge drops.
   virtual void merge(step<Exec> const&, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) = 0;
-  /// Merging exchanges with the published put-back: what I sent and the merged message lacks returns to my memory.
+  /// Merging exchanges: how many coefficients this phase's indices may name.
+  [[nodiscard]] virtual std::size_t length(step<Exec> const&) const = 0;
+  /// Merging exchanges that do not keep all: what I sent and the merged message lacks returns to my memory.
   virtual void reclaim(step<Exec> const&, in_bytes<Exec> merged) = 0;
   /// Chunked exchanges: bytes of chunk p's message.
   [[nodiscard]] virtual std::size_t chunk_bytes(step<Exec> const&, int p) const = 0;
