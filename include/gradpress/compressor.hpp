@@ -363,6 +363,12 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       if constexpr (dense) {
         kept.count = c.extent(0);
         x = c;
+      } else if constexpr (writes_values<S>) {
+        if constexpr (wants_fresh<S>)
+          require(use.selector.select_fresh(ctx, a, g, kept, view<Exec>(values)));
+        else
+          require(use.selector.select_values(ctx, c, kept, view<Exec>(values)));
+        x = part(values, 0, kept.count);
       } else {
         select(ctx);
         kernel::gather(ctx.exec, c.data(), kept.indices.data(), kept.count, values.data());
@@ -594,6 +600,14 @@ consteval bool explain_indices() {
                 "sends no indices.");
   return leaves_indices_raw<I> || S::where == support::own;
 }
+/// Fails to compile with one plain sentence if S compares entries of the gradient with coefficients of something else.
+template <class Pr, class S>
+consteval bool explain_fresh() {
+  static_assert(!wants_fresh<S> || keeps_coordinates<Pr>,
+                "compress_with: this selector compares the signal with the gradient entry by entry; use it without a "
+                "projector.");
+  return !wants_fresh<S> || keeps_coordinates<Pr>;
+}
 }  // namespace detail
 
 /// Composes policies, in any order, into a method. What is left out is the identity of its family; the exchange is
@@ -617,7 +631,7 @@ constexpr auto compress_with(P... p) {
     using Wanted = std::remove_const_t<decltype(wanted)>;
     using I = std::remove_const_t<decltype(indices)>;
     if constexpr (explain_projector<Pr>() && explain_selector<S>() && explain_quantizer<Q>() && explain_feedback<F>() &&
-                  explain_index_code<I>() && detail::explain_indices<S, I>()) {
+                  explain_index_code<I>() && detail::explain_indices<S, I>() && detail::explain_fresh<Pr, S>()) {
       constexpr auto kind = kind_of<Pr, S, Q, I>;
       using X = resolved_exchange<Wanted, kind, remembers<F>>;
       if constexpr (explain_exchange<X>() && explain_pair<X, kind>()) {

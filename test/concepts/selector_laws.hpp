@@ -17,6 +17,7 @@ namespace gradpress::test {
 
 struct selected {
   std::vector<index_t> indices;
+  floats values;  ///< of selectors that write what is sent
   bool finite = true;
 };
 
@@ -30,7 +31,12 @@ selected run_select(S const& s, floats const& x, step<host> const& ctx) {
   kept.indices = buffer<host, index_t>("kept", room + margin);
   std::fill_n(kept.indices.data(), room + margin, pattern);
   selected result;
-  if constexpr (std::same_as<decltype(s.select(ctx, over(x), kept)), bool>)
+  guarded<float> values(writes_values<S> ? room : 0);
+  if constexpr (wants_fresh<S>)
+    result.finite = s.select_fresh(ctx, over(x), over(x), kept, view<host>(values.get(), room));
+  else if constexpr (writes_values<S>)
+    result.finite = s.select_values(ctx, over(x), kept, view<host>(values.get(), room));
+  else if constexpr (std::same_as<decltype(s.select(ctx, over(x), kept)), bool>)
     result.finite = s.select(ctx, over(x), kept);
   else
     s.select(ctx, over(x), kept);
@@ -39,6 +45,10 @@ selected run_select(S const& s, floats const& x, step<host> const& ctx) {
   index_t const* const end = kept.indices.data() + room;
   CHECK(std::all_of(end, end + margin, [](index_t i) { return i == pattern; }));
   result.indices.assign(kept.indices.data(), kept.indices.data() + kept.count);
+  if constexpr (writes_values<S>) {
+    CHECK(values.intact());
+    result.values.assign(values.get(), values.get() + kept.count);
+  }
   return result;
 }
 template <selector S>
@@ -105,10 +115,15 @@ void check_select_sum(S const& s, std::size_t n) {
   }
 }
 
+template <class S>
+inline constexpr bool answers_for_finiteness = writes_values<S> || requires(S const& s, selection<host>& kept) {
+  { s.select(step<host>{}, in<host>{}, kept) } -> std::same_as<bool>;
+};
+
 /// A selector that answers for finiteness must see what is not, wherever it stands and however few it keeps.
 template <selector S>
 void check_finiteness(S const& s) {
-  if constexpr (std::same_as<decltype(s.select(step<host>{}, in<host>{}, std::declval<selection<host>&>())), bool>) {
+  if constexpr (answers_for_finiteness<S>) {
     for (std::size_t n : {1u, 5u, 33u})
       for (std::size_t at = 0; at < n; ++at)
         for (float const bad : not_finite) {

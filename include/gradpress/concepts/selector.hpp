@@ -42,11 +42,28 @@ template <class S>
 concept has_select = requires(S const s, step<probe> const& ctx, in<probe> x, selection<probe>& kept) {
   { s.select(ctx, x, kept) } -> void_or_bool;
 };
+template <class S>
+concept has_select_values =
+    requires(S const s, step<probe> const& ctx, in<probe> x, selection<probe>& kept, view<probe> values) {
+  { s.select_values(ctx, x, kept, values) } -> std::same_as<bool>;
+};
+template <class S>
+concept has_select_fresh = requires(S const s, step<probe> const& ctx, in<probe> a, in<probe> g, selection<probe>& kept,
+                                    view<probe> values) {
+  { s.select_fresh(ctx, a, g, kept, values) } -> std::same_as<bool>;
+};
 template <class P>
 concept has_name = requires {
   { P::name } -> std::convertible_to<std::string_view>;
 };
 }  // namespace concepts
+
+/// A selector that says itself what is sent at the entries that it keeps, instead of the coefficients themselves.
+template <class S>
+inline constexpr bool writes_values = concepts::has_select_values<S> || concepts::has_select_fresh<S>;
+/// A selector that looks at the gradient of this step beside the signal.
+template <class S>
+inline constexpr bool wants_fresh = concepts::has_select_fresh<S>;
 
 /// A Selector decides which coefficients are sent.
 ///
@@ -60,13 +77,15 @@ concept has_name = requires {
 /// | `S::fixed_size`           | `bool`       | is count == max_kept(n) always?                                      |
 /// | `s.max_kept(n)`           | size_t       | bound on the count; exact if fixed_size                              |
 /// | `s.select(ctx, x, kept)`  | void or bool | writes ascending distinct indices and the count; bool: false says that x holds NaN or infinity and saves the library a pass |
+/// | `s.select_values(ctx, x, kept, values)` | bool | instead of `select`: writes the values that are sent too, where they are not x[kept] (x/p of an unbiased sparsifier); false: x is not finite |
+/// | `s.select_fresh(ctx, a, g, kept, values)` | bool | instead of both: sees the signal a and the gradient g of this step; not behind a projector |
 /// | `S::knobs`                | tuple        | optional: its public numbers                                         |
 /// | `s.select_sum(ctx, g, e, a, kept, values)` | bool | optional, one pass over memory: a = g + e, kept = select(a), values = a[kept]; false: a is not finite |
 ///
 /// With `where == shared`, `select` must not look at x. Laws: test/concepts/selector_laws.hpp.
 template <class S>
 concept selector = std::semiregular<S> && concepts::has_name<S> && concepts::has_where<S> &&
-    concepts::has_fixed_size<S> && concepts::has_max_kept<S> && concepts::has_select<S>;
+    concepts::has_fixed_size<S> && concepts::has_max_kept<S> && (concepts::has_select<S> || writes_values<S>);
 
 /// Fails to compile with one plain sentence about the first thing that S lacks.
 template <class S>
@@ -81,7 +100,7 @@ consteval bool explain_selector() {
     static_assert(always_false<S>, "Selector: needs 'static constexpr bool fixed_size'.");
   else if constexpr (!concepts::has_max_kept<S>)
     static_assert(always_false<S>, "Selector: needs 'std::size_t max_kept(std::size_t n) const'.");
-  else if constexpr (!concepts::has_select<S>)
+  else if constexpr (!concepts::has_select<S> && !writes_values<S>)
     static_assert(always_false<S>, "Selector: needs 'void select(ctx, x, kept) const' for any execution space.");
   return selector<S>;
 }
