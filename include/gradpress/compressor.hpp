@@ -7,7 +7,8 @@
 ///     g --compensate--> a --project--> coefficients --select--> kept --quantize--> codes --encode--> message
 ///       --exchange--> arrived --decode--> mean coefficients --lift--> g          what of mine was lost --keep--> memory
 ///
-/// phase = round * steps + step: rounds come from the projector, steps from the quantizer (two if it must agree first).
+/// phase = round * steps + step: rounds come from the projector; a step more where one rank leads the selection, and one
+/// more where the quantizer must agree on something first.
 
 #include <gradpress/concepts/feedback.hpp>
 #include <gradpress/concepts/projector.hpp>
@@ -50,6 +51,10 @@ inline constexpr message_kind kind_of = [] {
   return k;
 }();
 
+/// Phases a round: the leader's support, what quantizers agree on, the values.
+template <class S, class Q>
+inline constexpr int steps_of = (leading<S> ? 1 : 0) + (agreeing<Q> ? 1 : 0) + 1;
+
 /// One method: a value, equal on all ranks. Made by `compress_with`.
 template <class Pr, class S, class Q, class F, class X, class I = raw_index>
 struct compressor {
@@ -79,7 +84,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   using visitor = typename coder<Exec>::visitor;
   using context = step<Exec>;
 
-  static constexpr int steps = agreeing<Q> ? 2 : 1;
+  static constexpr int steps = steps_of<S, Q>;
   static constexpr bool direct = keeps_coordinates<Pr>;
   static constexpr bool dense = S::where == support::all;
   static constexpr bool has_memory = remembers<F>;
@@ -116,6 +121,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   std::size_t capacity(int phase, int world) const override {
     auto const m = use.selector.max_kept(count_of(phase));
+    if (leads(phase)) return use.indices.index_bytes(count_of(phase), m);
     if (proposes(phase)) return agreement_bytes(m);
     if constexpr (chunked) {
       std::size_t all = 0;
@@ -129,6 +135,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
     if (ctx.phase % steps == 0) prepare(ctx, g);
+    if (leads(ctx.phase)) return write_support(ctx, out);
     if constexpr (agreeing<Q>)
       if (proposes(ctx.phase)) return propose(ctx, out);
     auto const size = write(ctx, g, out);
@@ -138,6 +145,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   std::size_t silence(context const& ctx, bytes<Exec> out) override {
     kept.count = 0;  // of another phase, whose indices need not fit this one
+    if (leads(ctx.phase)) {
+      first_entries(use.selector.max_kept(count_of(ctx.phase)));
+      return write_support(ctx, out);
+    }
     if constexpr (layout::counted) {
       if (!proposes(ctx.phase)) {
         auto const nothing = layout::size(use.quantizer, use.indices, count_of(ctx.phase), 0);
@@ -149,7 +160,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     clear(out.data(), size);
     if constexpr (layout::indexed) {
       auto const n = count_of(ctx.phase), k = proposes(ctx.phase) ? 0 : use.selector.max_kept(n);
-      for (index_t i = 0; i < k; ++i) kept.indices(i) = i;
+      first_entries(k);
       if (k > 0) use.indices.write(kept.indices.data(), k, n, out.data());
     }
     return size;
@@ -159,6 +170,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void check(context const& ctx, arrival<Exec> arrived) override {
     auto const n = count_of(ctx.phase);
+    if (leads(ctx.phase)) return check_support(ctx, arrived);
     if (proposes(ctx.phase)) {
       auto const proposals = as<float const>(arrived.messages[0]);
       for (std::size_t i = 0; i < proposals.extent(0); ++i)
@@ -180,6 +192,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void accept(context const& ctx, arrival<Exec> arrived) override {
+    if (leads(ctx.phase)) return follow(ctx, arrived);
     if (proposes(ctx.phase)) {
       auto const shared = as<float const>(arrived.messages[0]);
       return kernel::copy(ctx.exec, shared.data(), shared.extent(0), agreed.data());
@@ -299,7 +312,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   static buffer<Exec> room(std::size_t n) { return unwritten<Exec>("gradpress::tensor", n); }
   /// Only coefficients of the last round carry the update; what an earlier round loses changes the basis and no mass.
   static bool last_phase(context const& ctx) { return ctx.phase == Pr::rounds * steps - 1; }
-  static bool proposes(int phase) { return phase % steps != steps - 1; }
+  static bool leads(int phase) { return leading<S> && phase % steps == 0; }
+  static bool proposes(int phase) { return agreeing<Q> && phase % steps == steps - 2; }
   std::size_t count_of(int phase) const { return use.projector.coefficients(dims, phase / steps); }
   std::size_t most_coefficients() const {
     std::size_t most = 0;
@@ -328,6 +342,41 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   // ---- the stages ----------------------------------------------------------------------------------------------
+
+  // Where one rank leads, its support travels in a phase of its own, and the others' sections of that phase are empty.
+
+  bool is_leader(context const& ctx) const {
+    if constexpr (leading<S>) return use.selector.leader(ctx) == ctx.rank;
+    return false;
+  }
+  void first_entries(std::size_t k) {
+    for (index_t i = 0; i < k; ++i) kept.indices(i) = i;
+    kept.count = k;
+  }
+  std::size_t write_support(context const& ctx, bytes<Exec> out) const {
+    if (!is_leader(ctx)) return 0;
+    auto const n = count_of(ctx.phase);
+    use.indices.write(kept.indices.data(), kept.count, n, out.data());
+    return use.indices.index_bytes(n, kept.count);
+  }
+  void check_support(context const& ctx, arrival<Exec> arrived) {
+    if constexpr (leading<S>) {
+      auto const n = count_of(ctx.phase), k = use.selector.max_kept(n);
+      auto const leader = static_cast<std::size_t>(use.selector.leader(ctx));
+      for (std::size_t p = 0; p < arrived.messages.size(); ++p)
+        if (auto const size = p == leader ? use.indices.index_bytes(n, k) : 0; arrived.messages[p].extent(0) != size)
+          throw payload_error("has a support of " + std::to_string(arrived.messages[p].extent(0)) +
+                              " bytes from rank " + std::to_string(p) + " where " + std::to_string(size) + " were due");
+      if (!use.indices.read(arrived.messages[leader].data(), k, n, kept.indices.data()))
+        throw payload_error("has a support whose indices do not ascend inside the tensor");
+      kept.count = k;
+    }
+  }
+  /// The support is known: takes the values that lie there.
+  void follow(context const& ctx, arrival<Exec>) {
+    kernel::gather(ctx.exec, c.data(), kept.indices.data(), kept.count, values.data());
+    x = part(values, 0, kept.count);
+  }
 
   /// Signal, coefficients, selection: by a fused hook where one fits, else stage by stage. Same bits.
   void prepare(context const& ctx, in<Exec> g) {
@@ -363,6 +412,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       if constexpr (dense) {
         kept.count = c.extent(0);
         x = c;
+      } else if constexpr (leading<S>) {
+        if (is_leader(ctx))
+          select(ctx);
+        else if constexpr (direct)
+          require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
       } else if constexpr (writes_values<S>) {
         if constexpr (wants_fresh<S>)
           require(use.selector.select_fresh(ctx, a, g, kept, view<Exec>(values)));
@@ -595,10 +649,10 @@ inline constexpr bool one_of_each =
 /// Fails to compile with one plain sentence if S sends no indices that I could code.
 template <class S, class I>
 consteval bool explain_indices() {
-  static_assert(leaves_indices_raw<I> || S::where == support::own,
+  static_assert(leaves_indices_raw<I> || S::where == support::own || leading<S>,
                 "compress_with: an index code needs a selector with its own support, such as top_k; this composition "
                 "sends no indices.");
-  return leaves_indices_raw<I> || S::where == support::own;
+  return leaves_indices_raw<I> || S::where == support::own || leading<S>;
 }
 /// Fails to compile with one plain sentence if S compares entries of the gradient with coefficients of something else.
 template <class Pr, class S>

@@ -27,6 +27,7 @@
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
 #include <gradpress/select/chunked_top_k.hpp>
+#include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/sampled_top_k.hpp>

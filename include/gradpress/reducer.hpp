@@ -86,8 +86,7 @@ class reducer {
     shape dims;
     std::uint64_t key = 0;
     std::unique_ptr<coder<Exec>> live;
-    lane *agreement = nullptr, *payload = nullptr;
-    int steps = 1;  // phases a round
+    std::vector<lane*> lanes;  // one a phase of a round
     std::vector<member*> members;
     buffer<Exec> joined;  // of a group whose gradients do not lie end to end
     float* gradient = nullptr;
@@ -280,11 +279,9 @@ class reducer {
     u->key = digest{}.add(name).value();
     u->live = std::make_unique<tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>>>(method, context(*u, 0), dims);
     arena_->release();
-    if constexpr (agreeing<Q>) {
-      u->steps = 2;
-      u->agreement = lane_for(all_reduce{}, agreement_kind);
-    }
-    u->payload = lane_for(method.exchange, method.kind);
+    if constexpr (leading<S>) u->lanes.push_back(lane_for(all_gather{}, support_kind));
+    if constexpr (agreeing<Q>) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
+    u->lanes.push_back(lane_for(method.exchange, method.kind));
     can_roll_back_ = false;
     auto const at = std::upper_bound(units_.begin(), units_.end(), u,
                                      [](auto const& a, auto const& b) { return a->name < b->name; });
@@ -390,7 +387,7 @@ class reducer {
     return most;
   }
   static bool in_phase(unit const& u, int phase) { return u.staged && phase < u.live->phases(); }
-  static lane& lane_in(unit const& u, int phase) { return phase % u.steps == u.steps - 1 ? *u.payload : *u.agreement; }
+  static lane& lane_in(unit const& u, int phase) { return *u.lanes[static_cast<std::size_t>(phase) % u.lanes.size()]; }
 
   void run_phase(int phase) {
     auto const start = clock::now();

@@ -7,6 +7,7 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
+#include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/threshold.hpp>
@@ -62,6 +63,7 @@ TEST_CASE("reducer: no allocation after the first step") {
         r.add("topk", n, 1, top_k_sgd(0.01)),
         r.add("gtopk", n, 1, gtop_k_sgd(0.001)),
         r.add("gather_top_k", n, 1, compress_with(top_k{}, error_feedback{}, gather_top_k{})),
+        r.add("leader_top_k", n, 1, compress_with(leader_top_k{}, error_feedback{})),
         r.add("block", n, 1, compress_with(random_block{}, error_feedback{})),
         r.add("randomk", n, 1, compress_with(random_k{}, ef21{})),
         r.add("threshold", n, 1, compress_with(threshold{.tau = 0.49})),

@@ -7,6 +7,7 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
+#include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/threshold.hpp>
 
@@ -38,6 +39,7 @@ struct trainer {
     handles = {r.add("dense", n),
                r.add("gtop_k", n, 1, gtop_k_sgd(0.05)),
                r.add("gather", n, 1, compress_with(top_k{.density = 0.05}, error_feedback{}, gather_top_k{})),
+               r.add("leader", n, 1, compress_with(leader_top_k{.density = 0.05}, error_feedback{})),
                r.add("low_rank", 30, 20, power_sgd()),
                r.add("lq", 20, 30, lq_sgd()),
                r.add("ternary", n, 1, tern_grad()),

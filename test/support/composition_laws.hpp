@@ -115,7 +115,7 @@ composition describe_composition(compressor<Pr, S, Q, F, X, I> const& c) {
   composition d;
   d.text = c.text();
   d.law = F::law;
-  d.fixed_size = S::fixed_size;
+  d.fixed_size = S::fixed_size && !leading<S>;  // a leader's bytes depend on the step; its own test counts them
   if constexpr (std::same_as<X, gtop_k>) d.loses_mass = c.exchange.dropped == put_back::published;
   d.sums_narrow = std::same_as<X, all_reduce> && is_narrow(scalar_of<typename Q::adds_as>);
   d.add = [c](composition::reducer_type& r, case_tensor const& t) {

@@ -43,8 +43,8 @@ concept has_select = requires(S const s, step<probe> const& ctx, in<probe> x, se
   { s.select(ctx, x, kept) } -> void_or_bool;
 };
 template <class S>
-concept has_select_values =
-    requires(S const s, step<probe> const& ctx, in<probe> x, selection<probe>& kept, view<probe> values) {
+concept has_select_values = requires(S const s, step<probe> const& ctx, in<probe> x, selection<probe>& kept,
+                                     view<probe> values) {
   { s.select_values(ctx, x, kept, values) } -> std::same_as<bool>;
 };
 template <class S>
@@ -65,6 +65,12 @@ inline constexpr bool writes_values = concepts::has_select_values<S> || concepts
 template <class S>
 inline constexpr bool wants_fresh = concepts::has_select_fresh<S>;
 
+/// A selector whose support one rank chooses and tells the others before values travel.
+template <class S>
+concept leading = requires(S const s, step<concepts::probe> const& ctx) {
+  { s.leader(ctx) } -> std::same_as<int>;
+};
+
 /// A Selector decides which coefficients are sent.
 ///
 /// With `s` a const value, `ctx` a `step`, `x` a view of n coefficients, `kept` a selection with room for max_kept(n):
@@ -79,13 +85,14 @@ inline constexpr bool wants_fresh = concepts::has_select_fresh<S>;
 /// | `s.select(ctx, x, kept)`  | void or bool | writes ascending distinct indices and the count; bool: false says that x holds NaN or infinity and saves the library a pass |
 /// | `s.select_values(ctx, x, kept, values)` | bool | instead of `select`: writes the values that are sent too, where they are not x[kept] (x/p of an unbiased sparsifier); false: x is not finite |
 /// | `s.select_fresh(ctx, a, g, kept, values)` | bool | instead of both: sees the signal a and the gradient g of this step; not behind a projector |
+/// | `s.leader(ctx)`           | int          | optional, with `where == shared`: `select` runs on that rank alone and may look at x; the others receive the support in a message of its own, one phase before |
 /// | `S::knobs`                | tuple        | optional: its public numbers                                         |
 /// | `s.select_sum(ctx, g, e, a, kept, values)` | bool | optional, one pass over memory: a = g + e, kept = select(a), values = a[kept]; false: a is not finite |
 ///
-/// With `where == shared`, `select` must not look at x. Laws: test/concepts/selector_laws.hpp.
+/// With `where == shared` and no leader, `select` must not look at x. Laws: test/concepts/selector_laws.hpp.
 template <class S>
 concept selector = std::semiregular<S> && concepts::has_name<S> && concepts::has_where<S> &&
-    concepts::has_fixed_size<S> && concepts::has_max_kept<S> && (concepts::has_select<S> || writes_values<S>);
+    concepts::has_fixed_size<S> && concepts::has_max_kept<S> &&(concepts::has_select<S> || writes_values<S>);
 
 /// Fails to compile with one plain sentence about the first thing that S lacks.
 template <class S>

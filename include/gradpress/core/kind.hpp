@@ -84,6 +84,8 @@ struct message_kind {
 
 /// The agreement of a quantizer: floats whose elementwise maximum all ranks share.
 inline constexpr message_kind agreement_kind{.combines = combination::max};
+/// Of the messages in which one rank tells the others a support: theirs are empty.
+inline constexpr message_kind support_kind{.fixed_size = false};
 
 template <class>
 inline constexpr bool always_false = false;
