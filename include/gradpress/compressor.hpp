@@ -73,6 +73,19 @@ struct compressor {
   }
 };
 
+namespace detail {
+template <class P>
+void check_knobs_of(P const& p) {
+  if constexpr (requires { p.check(); }) p.check();
+}
+}  // namespace detail
+/// Throws `configuration_error` about the first policy whose knobs are out of range.
+template <class Pr, class S, class Q, class F, class X, class I>
+void check_knobs(compressor<Pr, S, Q, F, X, I> const& m) {
+  detail::check_knobs_of(m.projector), detail::check_knobs_of(m.selector), detail::check_knobs_of(m.quantizer);
+  detail::check_knobs_of(m.feedback), detail::check_knobs_of(m.exchange), detail::check_knobs_of(m.indices);
+}
+
 /// A compressor at work on one tensor.
 template <class Exec, class Compressor>
 class tensor_coder;
@@ -109,12 +122,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     if constexpr (has_memory) rest = room(d.size());
     if constexpr (!direct) coefficients = room(most);
     if constexpr (!direct && has_memory) own = room(use.projector.coefficients(d, Pr::rounds - 1));
-    if constexpr (!dense) {
-      auto const k = use.selector.max_kept(most);
-      kept.indices = unwritten<Exec, index_t>("gradpress::kept", k);
-      values = room(k);
-    }
-    if constexpr (agreeing<Q>) agreed = room(use.quantizer.agreement_size(most));
+    make_room();
   }
 
   int phases() const override { return Pr::rounds * steps; }
@@ -237,6 +245,32 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     memory.visit(v);
   }
 
+  // ---- knobs ---------------------------------------------------------------------------------------------------
+
+  knob_change set(std::string_view knob, std::string_view value) override {
+    auto changed = use;
+    std::vector<detail::live_knob> knobs;
+    detail::append_knobs(changed.projector, knobs);
+    [[maybe_unused]] auto const of_projector = knobs.size();
+    detail::append_knobs(changed.selector, knobs), detail::append_knobs(changed.quantizer, knobs);
+    detail::append_knobs(changed.feedback, knobs), detail::append_knobs(changed.exchange, knobs);
+    detail::append_knobs(changed.indices, knobs);
+    auto change = change_knob(knobs, knob, value);
+    if constexpr (!std::same_as<state_of<Pr, Exec>, stateless>)
+      for (std::size_t i = 0; i < of_projector; ++i)
+        if (knobs[i].qualified() == change.name)
+          throw configuration_error(change.name +
+                                    " decides what the projector remembers and cannot change while it "
+                                    "lives; add the tensor to a new reducer");
+    check_knobs(changed);
+    use = changed;
+    make_room();
+    return change;
+  }
+  std::string text() const override { return use.text(); }
+  /// With its knobs as they are now.
+  method const& current() const { return use; }
+
   // ---- what exchanges ask for ----------------------------------------------------------------------------------
 
   void merge(context const& ctx, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) override {
@@ -309,6 +343,19 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
  private:
+  /// Workspace whose size hangs on knobs.
+  void make_room() {
+    [[maybe_unused]] auto const most = most_coefficients();
+    if constexpr (!dense) {
+      auto const k = use.selector.max_kept(most);
+      if (kept.indices.extent(0) != k) kept.indices = unwritten<Exec, index_t>("gradpress::kept", k);
+      if (values.extent(0) != k) values = room(k);
+    }
+    if constexpr (agreeing<Q>) {
+      auto const size = use.quantizer.agreement_size(most);
+      if (agreed.extent(0) != size) agreed = room(size);
+    }
+  }
   static buffer<Exec> room(std::size_t n) { return unwritten<Exec>("gradpress::tensor", n); }
   /// Only coefficients of the last round carry the update; what an earlier round loses changes the basis and no mass.
   static bool last_phase(context const& ctx) { return ctx.phase == Pr::rounds * steps - 1; }

@@ -26,6 +26,8 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
+#include <gradpress/schedule/piecewise.hpp>
+#include <gradpress/schedule/warm_up.hpp>
 #include <gradpress/select/chunked_top_k.hpp>
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>

@@ -7,12 +7,15 @@
 
 #include <gradpress/communicate/adapt.hpp>
 #include <gradpress/compressor.hpp>
+#include <gradpress/concepts/schedule.hpp>
 #include <gradpress/core/checkpoint.hpp>
 #include <gradpress/core/consensus.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -80,13 +83,25 @@ class reducer {
     float* gradient = nullptr;
     bool staged = false;
   };
+  /// A knob that is a value of the step number.
+  struct followed {
+    std::string knob;  // with its policy's name
+    std::function<double(std::uint64_t)> value;
+    double applied;
+  };
+  using texts = std::map<std::string, std::string>;
   /// What is compressed as one: a tensor, or a group of them end to end.
   struct unit {
-    std::string name, method;
+    std::string name;
+    std::string method;       // as it was added
+    texts as_added, changed;  // knobs that have another value now: what it was, and what it is
+    std::vector<followed> schedules;
     shape dims;
     std::uint64_t key = 0;
     std::unique_ptr<coder<Exec>> live;
     std::vector<lane*> lanes;  // one a phase of a round
+    lane* (*find_payload)(reducer&,
+                          unit const&) = nullptr;  // the last of them, by the exchange's knobs as they are now
     std::vector<member*> members;
     buffer<Exec> joined;  // of a group whose gradients do not lie end to end
     float* gradient = nullptr;
@@ -174,6 +189,24 @@ class reducer {
     return all;
   }
 
+  /// Changes a knob of a tensor's method, from the next step on: "density", or "top_k.density" where several of its
+  /// policies have a knob of that name. All ranks must do so before the same step; the next `average` compares. Memories
+  /// stay and workspace is sized anew. Of a group it changes for all tensors. Ends a schedule that the knob followed.
+  /// Throws `configuration_error` that says what is legal, and has then changed nothing.
+  void set(tensor t, std::string_view knob, double value) { set(t, knob, number_text(value)); }
+  /// The same by text, for knobs that are names: `set(t, "dropped", "published")`.
+  void set(tensor t, std::string_view knob, std::string_view value) { change_by_user(t, knob, value); }
+  /// Lets a knob follow a schedule, a callable from the step number to its value. It is asked at the start of every
+  /// step, so that a resumed or repeated step has the value of its number; nothing happens where the value is the same.
+  /// A value that is not legal fails its step on all ranks.
+  template <class S>
+  requires(explain_schedule<S>()) void follow(tensor t, std::string_view knob, S schedule) {
+    if constexpr (requires { schedule.check(); }) schedule.check();
+    auto const value = static_cast<double>(schedule(number_));
+    auto name = change_by_user(t, knob, number_text(value)).name;
+    tensors_[t.index]->of->schedules.push_back({std::move(name), std::move(schedule), value});
+  }
+
   /// Hands in a gradient of rows x cols floats, row-major; it must stay valid until `average` returns.
   void stage(tensor t, float* gradient) {
     stage(t, gradient, t.index < tensors_.size() ? tensors_[t.index]->dims.size() : 0);
@@ -194,6 +227,7 @@ class reducer {
   /// `payload_error`; `communicator_error` where the transport failed. Nothing has changed then.
   void average() {
     try {
+      follow_schedules();
       agree();
       int const phases = most_phases();
       for (int phase = 0; phase < phases; ++phase) run_phase(phase);
@@ -230,12 +264,15 @@ class reducer {
   }
 
   /// Writes this rank's memories and factors, keyed by tensor name. A file a rank.
-  void save(std::ostream& to) { checkpoint::write(to, header(), fields()); }
-  /// Reads what `save` wrote on this rank number of a world of this size. All or nothing; throws `state_error`.
+  void save(std::ostream& to) { checkpoint::write(to, header(), fields(), changed_knobs()); }
+  /// Reads what `save` wrote on this rank number of a world of this size, knobs as they were set then included. All or
+  /// nothing; throws `state_error`.
   void load(std::istream& from) {
-    auto const read = checkpoint::read(from, header(), fields());
+    auto const read = checkpoint::read(from, header(), fields(), [this](auto const& saved) { take_knobs(saved); });
     number_ = read.step;
     can_roll_back_ = false;
+    for (auto& u : units_)
+      for (auto& f : u->schedules) f.applied = std::numeric_limits<double>::quiet_NaN();
   }
 
   [[nodiscard]] statistics const& stats() const noexcept { return statistics_; }
@@ -243,7 +280,8 @@ class reducer {
   [[nodiscard]] std::uint64_t step_number() const noexcept { return number_; }
   /// Fused messages a phase: how many groups of tensors cannot travel together.
   [[nodiscard]] std::size_t lanes() const noexcept { return lanes_.size(); }
-  [[nodiscard]] std::string const& method(tensor t) const { return tensors_.at(t.index)->of->method; }
+  /// Its policies and their knobs as they are now.
+  [[nodiscard]] std::string method(tensor t) const { return tensors_.at(t.index)->of->live->text(); }
   /// Calls v(name, buffer) for each piece of state of a tensor, as a checkpoint would see it.
   void visit(tensor t, typename coder<Exec>::visitor const& v) {
     auto const& m = *tensors_.at(t.index);
@@ -277,11 +315,16 @@ class reducer {
     u->dims = dims;
     u->method = method.text();
     u->key = digest{}.add(name).value();
-    u->live = std::make_unique<tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>>>(method, context(*u, 0), dims);
+    using worker = tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>>;
+    u->live = std::make_unique<worker>(method, context(*u, 0), dims);
     arena_->release();
     if constexpr (leading<S>) u->lanes.push_back(lane_for(all_gather{}, support_kind));
     if constexpr (agreeing<Q>) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
-    u->lanes.push_back(lane_for(method.exchange, method.kind));
+    u->find_payload = [](reducer& r, unit const& of) {
+      auto const& now = static_cast<worker const&>(*of.live).current();
+      return r.lane_for(now.exchange, now.kind);
+    };
+    u->lanes.push_back(u->find_payload(*this, *u));
     can_roll_back_ = false;
     auto const at = std::upper_bound(units_.begin(), units_.end(), u,
                                      [](auto const& a, auto const& b) { return a->name < b->name; });
@@ -293,14 +336,18 @@ class reducer {
     m->dims = dims;
     m->of = of;
     m->offset = offset;
-    m->method = of->method;
-    if (of->joined.data() != nullptr) m->method += " in '" + of->name + "' at " + std::to_string(offset);
+    label(*m);
     of->members.push_back(m.get());
     by_name_.insert(std::upper_bound(by_name_.begin(), by_name_.end(), m.get(),
                                      [](member* a, member* b) { return a->name < b->name; }),
                     m.get());
     tensors_.push_back(std::move(m));
     return {tensors_.size() - 1};
+  }
+  /// What ranks compare of a tensor.
+  static void label(member& m) {
+    m.method = m.of->live->text();
+    if (m.of->joined.data() != nullptr) m.method += " in '" + m.of->name + "' at " + std::to_string(m.offset);
   }
   static buffer<Exec> part_of(buffer<Exec> const& b, member const& m) {
     return Kokkos::subview(b, std::pair{m.offset, m.offset + m.dims.size()});
@@ -314,8 +361,7 @@ class reducer {
       throw configuration_error(here + "was added before; names key the state and must be unique");
     if (cols != 0 && rows > 0xffffffffu / cols) throw configuration_error(here + "has 2^32 elements or more; split it");
     try {
-      check_knobs(m.projector), check_knobs(m.selector), check_knobs(m.quantizer), check_knobs(m.feedback),
-          check_knobs(m.exchange);
+      check_knobs(m);
     } catch (configuration_error const& e) {
       throw configuration_error(here + e.what());
     }
@@ -324,9 +370,49 @@ class reducer {
         throw configuration_error(here + "sums codes that wrap beyond " + std::to_string(m.quantizer.largest_world()) +
                                   " ranks; use a wider counter type");
   }
-  template <class P>
-  static void check_knobs(P const& p) {
-    if constexpr (requires { p.check(); }) p.check();
+
+  // ---- knobs ---------------------------------------------------------------------------------------------------
+
+  knob_change change(unit& u, std::string_view knob, std::string_view value) {
+    auto const c = u.live->set(knob, value);
+    if (c.before == c.after) return c;
+    u.as_added.try_emplace(c.name, c.before);
+    u.changed[c.name] = c.after;
+    if (u.as_added[c.name] == c.after) u.as_added.erase(c.name), u.changed.erase(c.name);
+    for (auto* m : u.members) label(*m);
+    u.lanes.back() = u.find_payload(*this, u);
+    std::erase_if(lanes_, [&](auto const& l) {
+      return std::none_of(units_.begin(), units_.end(), [&](auto const& other) {
+        return std::find(other->lanes.begin(), other->lanes.end(), l.second.get()) != other->lanes.end();
+      });
+    });
+    return c;
+  }
+  knob_change change_by_user(tensor t, std::string_view knob, std::string_view value) {
+    auto const here = "gradpress: rank " + std::to_string(rank()) + ": ";
+    if (t.index >= tensors_.size())
+      throw configuration_error(here + "a knob was set of a tensor that this reducer does not know");
+    auto const& m = *tensors_[t.index];
+    try {
+      auto c = change(*m.of, knob, value);
+      std::erase_if(m.of->schedules, [&](auto const& f) { return f.knob == c.name; });
+      return c;
+    } catch (configuration_error const& e) {
+      throw configuration_error(here + "tensor '" + m.name + "': " + e.what());
+    }
+  }
+  void follow_schedules() {
+    for (auto& u : units_)
+      for (auto& f : u->schedules) {
+        try {
+          auto const value = f.value(number_);
+          if (value == f.applied) continue;
+          change(*u, f.knob, number_text(value));
+          f.applied = value;
+        } catch (std::exception const& e) {
+          note(e, u->name);
+        }
+      }
   }
 
   void stage(tensor t, float* gradient, std::size_t n) {
@@ -532,6 +618,65 @@ class reducer {
   checkpoint::header header() const {
     return {static_cast<std::uint32_t>(comm_->rank()), static_cast<std::uint32_t>(comm_->size()), number_,
             options_.seed};
+  }
+  std::vector<checkpoint::knobs> changed_knobs() const {
+    std::vector<checkpoint::knobs> all;
+    for (auto const& u : units_) {
+      std::string text;
+      for (auto const& [knob, value] : u->changed) text += (text.empty() ? "" : ",") + knob + '=' + value;
+      if (text.empty()) continue;
+      for (auto const* m : u->members) all.push_back({m->name, u->method, text});
+    }
+    return all;
+  }
+  /// Every unit's knobs as the checkpoint has them, or as they were.
+  void take_knobs(std::vector<checkpoint::knobs> const& saved) {
+    std::vector<texts> before, wanted;
+    for (auto const& u : units_) {
+      before.push_back(u->changed);
+      wanted.push_back(knobs_for(*u, saved));
+    }
+    for (auto const& s : saved)
+      if (std::none_of(by_name_.begin(), by_name_.end(), [&](auto const* m) { return m->name == s.tensor; }))
+        throw state_error(at_tensor(s.tensor) + "is in the checkpoint and not in this reducer; add it before loading");
+    for (std::size_t i = 0; i < units_.size(); ++i) {
+      try {
+        move_knobs(*units_[i], wanted[i]);
+      } catch (configuration_error const& e) {
+        for (std::size_t j = 0; j <= i; ++j) move_knobs(*units_[j], before[j]);
+        throw state_error(at_tensor(units_[i]->name) + "the checkpoint has a knob that does not fit: " + e.what());
+      }
+    }
+  }
+  texts knobs_for(unit const& u, std::vector<checkpoint::knobs> const& saved) const {
+    std::string text;
+    for (auto const* m : u.members) {
+      auto const s = std::find_if(saved.begin(), saved.end(), [&](auto const& k) { return k.tensor == m->name; });
+      if (s != saved.end() && s->method != u.method)
+        throw state_error(at_tensor(m->name) + "was saved by " + s->method + " and is now " + u.method +
+                          "; use the same method");
+      auto const its = s == saved.end() ? std::string() : s->text;
+      if (m != u.members[0] && its != text)
+        throw state_error(at_tensor(m->name) + "was saved with other knobs than '" + u.members[0]->name +
+                          "', with which it shares the group '" + u.name + "'; group it as it was");
+      text = its;
+    }
+    texts all;
+    while (!text.empty()) {
+      auto const item = text.substr(0, text.find(','));
+      text.erase(0, item.size() + 1);
+      auto const equals = std::min(item.find('='), item.size() - 1);
+      all[item.substr(0, equals)] = item.substr(equals + 1);
+    }
+    return all;
+  }
+  void move_knobs(unit& u, texts const& wanted) {
+    for (auto const& [knob, value] : texts(u.as_added))
+      if (!wanted.contains(knob)) change(u, knob, value);
+    for (auto const& [knob, value] : wanted) change(u, knob, value);
+  }
+  std::string at_tensor(std::string const& name) const {
+    return "gradpress: rank " + std::to_string(rank()) + ": tensor '" + name + "': ";
   }
   std::vector<checkpoint::field> fields() const {
     std::vector<checkpoint::field> all;

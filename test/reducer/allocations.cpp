@@ -7,6 +7,7 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
+#include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
@@ -73,6 +74,8 @@ TEST_CASE("reducer: no allocation after the first step") {
         r.add("scatter", n, 1, compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{})),
         r.add("sign", n, 1, ef_sign_sgd()),
         r.add("ternary", n, 1, tern_grad())};
+    r.follow(t[3], "density", piecewise{{{0, 0.05}, {1, 0.01}}});  // changes in the second step, then no more
+    r.follow(t[12], "bits", constant{4});
     std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));
     long before = 0;
     for (int s = 0; s < 4; ++s) {

@@ -19,6 +19,7 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace gradpress::checkpoint {
@@ -31,10 +32,15 @@ struct field {
   std::string tensor, method, name;
   std::span<float> values;
 };
+/// Knobs of a tensor that differ from those of its method: a field without values, called "knobs " and their text.
+struct knobs {
+  std::string tensor, method, text;
+};
 
 namespace detail {
 inline constexpr std::uint32_t magic = 0x43525047;  // "GPRC"
 inline constexpr std::uint32_t version = 1;
+inline constexpr std::string_view knobs_are = "knobs ";
 
 class writer {
   std::vector<std::byte> bytes_;
@@ -85,16 +91,21 @@ class reader {
 };
 }  // namespace detail
 
-inline void write(std::ostream& to, header const& h, std::vector<field> const& fields) {
+inline void write(std::ostream& to, header const& h, std::vector<field> const& fields,
+                  std::vector<knobs> const& changed = {}) {
   detail::writer w;
   w.number(detail::magic);
   w.number(detail::version);
   w.number(h.rank), w.number(h.world), w.number(h.step), w.number(h.seed);
-  w.number(static_cast<std::uint64_t>(fields.size()));
+  w.number(static_cast<std::uint64_t>(fields.size() + changed.size()));
   for (auto const& f : fields) {
     w.text(f.tensor), w.text(f.method), w.text(f.name);
     w.number(static_cast<std::uint64_t>(f.values.size()));
     w.raw(f.values.data(), f.values.size_bytes());
+  }
+  for (auto const& c : changed) {
+    w.text(c.tensor), w.text(c.method), w.text(std::string(detail::knobs_are) + c.text);
+    w.number(std::uint64_t{0});
   }
   w.number(checksum(w.bytes()));
   to.write(reinterpret_cast<char const*>(w.bytes().data()), static_cast<std::streamsize>(w.bytes().size()));
@@ -103,8 +114,10 @@ inline void write(std::ostream& to, header const& h, std::vector<field> const& f
                       ": the checkpoint could not be written; check the disk");
 }
 
-/// Fills `fields` from a stream. Everything is checked before anything is written. Returns the header that was read.
-inline header read(std::istream& from, header const& here, std::vector<field> const& fields) {
+/// Fills `fields` from a stream, after `accept(changed)` has taken the knobs; it may throw. Everything is checked before
+/// anything is written. Returns the header that was read.
+template <class Accept>
+header read(std::istream& from, header const& here, std::vector<field> const& fields, Accept const& accept) {
   auto const who = "gradpress: rank " + std::to_string(here.rank) + ": ";
   std::vector<char> const text{std::istreambuf_iterator<char>(from), {}};
   auto const all = std::as_bytes(std::span(text));
@@ -132,11 +145,16 @@ inline header read(std::istream& from, header const& here, std::vector<field> co
 
   auto const count = r.number<std::uint64_t>();
   std::vector<std::pair<field const*, std::span<std::byte const>>> found;
+  std::vector<knobs> changed;
   for (std::uint64_t i = 0; i < count; ++i) {
     auto const tensor = r.text(), method = r.text(), name = r.text();
     auto const size = r.number<std::uint64_t>();
     if (size > all.size()) throw state_error(who + "the checkpoint is damaged; use another copy");
     auto const values = r.take(size * sizeof(float));
+    if (name.starts_with(detail::knobs_are)) {
+      changed.push_back({tensor, method, name.substr(detail::knobs_are.size())});
+      continue;
+    }
     field const* match = nullptr;
     bool known = false;
     for (auto const& f : fields) {
@@ -161,9 +179,13 @@ inline header read(std::istream& from, header const& here, std::vector<field> co
       throw state_error(who + "tensor '" + f.tensor + "': has state '" + f.name +
                         "' that is not in the checkpoint; it was added after the save");
   }
+  accept(changed);
   for (auto const& [match, values] : found)
     if (!values.empty()) std::memcpy(match->values.data(), values.data(), values.size());
   return h;
+}
+inline header read(std::istream& from, header const& here, std::vector<field> const& fields) {
+  return read(from, here, fields, [](std::vector<knobs> const&) {});
 }
 
 }  // namespace gradpress::checkpoint

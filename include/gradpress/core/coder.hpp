@@ -4,6 +4,7 @@
 /// \file
 /// The one type boundary: a method at work on a tensor, as the reducer and the exchanges see it.
 
+#include <gradpress/core/knobs.hpp>
 #include <gradpress/core/step.hpp>
 
 #include <functional>
@@ -49,6 +50,12 @@ class coder {
   /// Takes the last commit's memories and factors back.
   virtual void undo() = 0;
   virtual void visit(visitor const&) = 0;
+
+  /// Changes a knob of a live policy; memories stay, workspace is sized anew. Throws `configuration_error` and changes
+  /// nothing if there is no such knob, or no such value of it.
+  virtual knob_change set(std::string_view knob, std::string_view value) = 0;
+  /// What ranks compare, knobs as they are now.
+  [[nodiscard]] virtual std::string text() const = 0;
 
   /// Merging exchanges: folds `theirs` into `mine`; with `keeps`, this rank's memory takes what the merge drops.
   virtual void merge(step<Exec> const&, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) = 0;

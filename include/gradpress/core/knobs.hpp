@@ -4,13 +4,18 @@
 /// \file
 /// One line a policy names its knobs; from it come the text form, the digest that ranks compare, and the parser.
 
+#include <gradpress/core/error.hpp>
+
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
 namespace gradpress {
 
@@ -78,6 +83,110 @@ std::string knob_text(T const& v) {
   }
 }
 }  // namespace detail
+
+namespace detail {
+/// The number, or name, that a text holds; false, and v as it was, if it holds none of this type.
+template <class T>
+bool read_knob(std::string_view text, T& v) {
+  if constexpr (policy<T>) {
+    return false;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    if (text != "true" && text != "false") return false;
+    return v = text == "true", true;
+  } else if constexpr (std::is_enum_v<T>) {
+    auto const names = names_of(T{});
+    for (std::size_t i = 0; i < names.size(); ++i)
+      if (names[i] == text) return v = static_cast<T>(i), true;
+    return false;
+  } else {
+    T read{};
+    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), read);
+    if (error != std::errc{} || end != text.data() + text.size()) return false;
+    v = read;
+    return true;
+  }
+}
+template <class T>
+std::string legal_text() {
+  if constexpr (policy<T>) {
+    return "is a policy and cannot be changed";
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return "takes true or false";
+  } else if constexpr (std::is_enum_v<T>) {
+    std::string all;
+    for (auto const name : names_of(T{})) all += (all.empty() ? "takes " : ", ") + std::string(name);
+    return all;
+  } else {
+    return std::is_integral_v<T> ? "takes a whole number" : "takes a number";
+  }
+}
+
+/// A knob of a live policy, its type forgotten.
+struct live_knob {
+  std::string_view policy;
+  char const* name;
+  void* field;
+  bool (*read)(std::string_view, void*);
+  std::string (*text)(void const*);
+  std::string (*legal)();
+
+  [[nodiscard]] std::string qualified() const { return std::string(policy) + '.' + name; }
+};
+template <class T>
+live_knob live(std::string_view policy, char const* name, T& field) {
+  return {policy,
+          name,
+          &field,
+          [](std::string_view text, void* v) { return read_knob(text, *static_cast<T*>(v)); },
+          [](void const* v) { return knob_text(*static_cast<T const*>(v)); },
+          [] { return legal_text<T>(); }};
+}
+template <class P>
+void append_knobs(P& p, std::vector<live_knob>& to) {
+  if constexpr (requires { P::knobs; })
+    std::apply([&](auto... k) { (to.push_back(live(P::name, k.name, p.*k.field)), ...); }, P::knobs);
+}
+}  // namespace detail
+
+/// A knob before and after a change, as text that reads back as the same value.
+struct knob_change {
+  std::string name;  ///< "top_k.density"
+  std::string before, after;
+};
+
+/// Writes `value` into the knob called `name`, or "policy.name" where several policies have one of that name. Throws
+/// `configuration_error` that says what is legal, and has then changed nothing.
+inline knob_change change_knob(std::span<detail::live_knob const> knobs, std::string_view name,
+                               std::string_view value) {
+  detail::live_knob const* found = nullptr;
+  std::string fitting, known;
+  for (auto const& k : knobs) {
+    auto const full = k.qualified();
+    known += (known.empty() ? "" : ", ") + full;
+    if (name != k.name && name != full) continue;
+    if (found != nullptr) fitting += (fitting.empty() ? found->qualified() : "") + ", " + full;
+    found = &k;
+  }
+  auto const quoted = '\'' + std::string(name) + '\'';
+  if (found == nullptr)
+    throw configuration_error("there is no knob " + quoted +
+                              "; the knobs of its method are: " + (known.empty() ? "none" : known));
+  if (!fitting.empty())
+    throw configuration_error("several policies have a knob " + quoted + "; write one of: " + fitting);
+  knob_change change{found->qualified(), found->text(found->field), {}};
+  if (!found->read(value, found->field))
+    throw configuration_error('\'' + std::string(value) + "' is no value of " + change.name + ", which " +
+                              found->legal());
+  change.after = found->text(found->field);
+  return change;
+}
+
+/// The text of a knob's value: shortest that reads back as the same, whole numbers without an exponent, so that it reads
+/// back as an integer too.
+inline std::string number_text(double v) {
+  if (std::abs(v) < 9e15 && v == std::floor(v)) return detail::knob_text(static_cast<long long>(v));
+  return detail::knob_text(v);
+}
 
 /// "top_k(density=0.01)"; a policy inside a policy is written out too, so that no knob hides from the digest.
 template <class P>

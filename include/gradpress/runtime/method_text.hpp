@@ -12,7 +12,6 @@
 #include <gradpress/core/error.hpp>
 #include <gradpress/core/knobs.hpp>
 
-#include <charconv>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,22 +60,6 @@ inline policy_text parse_policy(std::string_view whole, std::string_view part) {
       p.values.push_back({std::string(trim(item.substr(0, equals))), std::string(trim(item.substr(equals + 1)))});
     if (comma == std::string_view::npos) return p;
     rest = rest.substr(comma + 1);
-  }
-}
-
-template <class T>
-bool read_knob(std::string_view text, T& v) {
-  if constexpr (std::is_enum_v<T>) {
-    auto const names = names_of(T{});
-    for (std::size_t i = 0; i < names.size(); ++i)
-      if (names[i] == text) return v = static_cast<T>(i), true;
-    return false;
-  } else {
-    T read{};
-    auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), read);
-    if (error != std::errc{} || end != text.data() + text.size()) return false;
-    v = read;
-    return true;
   }
 }
 }  // namespace detail

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// Schedules: send much in the first epochs, while gradients change fast and their memories are old at once.
+
+#include <gradpress/concepts/schedule.hpp>
+#include <gradpress/core/error.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+#include <string_view>
+
+namespace gradpress {
+
+namespace detail {
+inline void check_warm_up(std::string_view name, double density, std::uint64_t steps_per_epoch) {
+  if (!(density > 0 && density <= 1))
+    throw configuration_error(std::string(name) + ": density must lie in (0, 1], it is " + std::to_string(density));
+  if (steps_per_epoch == 0) throw configuration_error(std::string(name) + ": steps_per_epoch must be at least 1");
+}
+}  // namespace detail
+
+/// Densities by epoch from a list, then the final one for good.
+///
+///     rho(step) = max(stages[e], density) while e = floor(step / steps_per_epoch) is inside the list, else density
+///
+/// - Units     shares of the coefficients, for the knob `density` of a selector.
+/// - Edges     a final density above a stage holds in that stage too: the warm-up never sends less than what follows.
+/// - Source    Lin, Han, Mao, Wang, Dally, Deep Gradient Compression, ICLR 2018, section 3.3: 25 %, 6.25 %, 1.5625 %,
+///             0.4 %, 0.1 %; the list here is the one of the published code.
+struct warm_up {
+  double density = 0.001;  ///< after the warm-up
+  std::uint64_t steps_per_epoch = 1;
+  std::array<double, 4> stages = {0.25, 0.063, 0.015, 0.004};  ///< one an epoch
+
+  void check() const {
+    detail::check_warm_up("warm_up", density, steps_per_epoch);
+    for (auto const s : stages) detail::check_warm_up("warm_up: a stage's", s, 1);
+  }
+  [[nodiscard]] constexpr double operator()(std::uint64_t step) const noexcept {
+    auto const epoch = step / std::max<std::uint64_t>(1, steps_per_epoch);
+    return epoch < stages.size() ? std::max(stages[static_cast<std::size_t>(epoch)], density) : density;
+  }
+};
+
+/// Densities that fall by the same factor from epoch to epoch.
+///
+///     rho(step) = max(density^((e + 1) / (epochs + 1)), density), e = floor(step / steps_per_epoch)
+///
+/// - Units     as above.
+/// - Edges     epochs = 0 is no warm-up.
+/// - Source    the published code of Deep Gradient Compression, where no list is given.
+struct geometric_warm_up {
+  double density = 0.001;  ///< after the warm-up
+  std::uint64_t steps_per_epoch = 1;
+  std::uint64_t epochs = 4;  ///< of warm-up
+
+  void check() const { detail::check_warm_up("geometric_warm_up", density, steps_per_epoch); }
+  [[nodiscard]] double operator()(std::uint64_t step) const noexcept {
+    auto const epoch = step / std::max<std::uint64_t>(1, steps_per_epoch);
+    if (epoch >= epochs) return density;
+    return std::max(std::pow(density, static_cast<double>(epoch + 1) / static_cast<double>(epochs + 1)), density);
+  }
+};
+
+static_assert(explain_schedule<warm_up>() && explain_schedule<geometric_warm_up>());
+
+}  // namespace gradpress
