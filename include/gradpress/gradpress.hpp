@@ -28,6 +28,7 @@
 #include <gradpress/reducer.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/schedule/warm_up.hpp>
+#include <gradpress/scope/scopes.hpp>
 #include <gradpress/select/chunked_top_k.hpp>
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>

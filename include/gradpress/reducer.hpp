@@ -8,6 +8,7 @@
 #include <gradpress/communicate/adapt.hpp>
 #include <gradpress/compressor.hpp>
 #include <gradpress/concepts/schedule.hpp>
+#include <gradpress/concepts/scope.hpp>
 #include <gradpress/core/checkpoint.hpp>
 #include <gradpress/core/consensus.hpp>
 
@@ -172,12 +173,12 @@ class reducer {
     for (std::size_t i = 0; i < parts.size(); ++i) {
       check_new(parts[i].name, parts[i].rows, parts[i].cols, method);
       n += parts[i].rows * parts[i].cols;
-      for (std::size_t j = 0; j < i; ++j)
-        if (parts[i].name == parts[j].name || parts[i].name == group)
-          throw configuration_error("gradpress: rank " + std::to_string(rank()) + ": group '" + group +
-                                    "' has the name '" + parts[i].name + "' twice; names key the state");
+      check_unique(parts, i, "group '" + group + "'");
     }
     check_new(group, n, 1, method);
+    if (std::any_of(parts.begin(), parts.end(), [&](auto const& p) { return p.name == group; }))
+      throw configuration_error("gradpress: rank " + std::to_string(rank()) + ": group '" + group +
+                                "' and a tensor of it have the same name; names key the state");
     auto* const u = new_unit(group, {n, 1}, method);
     u->joined = kernel::zeros(exec_, "gradpress::group", n);
     std::vector<tensor> all;
@@ -185,6 +186,38 @@ class reducer {
     for (auto const& p : parts) {
       all.push_back(new_member(p.name, u, {p.rows, p.cols}, offset));
       offset += p.rows * p.cols;
+    }
+    return all;
+  }
+
+  /// Tensors by one method, grouped as a scope says: `per_tensor`, `per_bucket` or `per_model`. The same as `add` and
+  /// `add_group` call by call; a group is called by its first and last tensor, "conv1..fc". Returns the tensors in the
+  /// order of `parts`. Throws `configuration_error` and has then added nothing.
+  template <class Scope, class Pr, class S, class Q, class F, class X, class I>
+  std::vector<tensor> add_all(std::vector<part_of_group> const& parts, compressor<Pr, S, Q, F, X, I> const& method,
+                              Scope const& of) {
+    static_assert(explain_scope<Scope>());
+    static_assert(keeps_coordinates<Pr> || !Scope::groups_tensors,
+                  "reducer::add_all: this projector needs each matrix on its own; use the scope per_tensor.");
+    std::vector<std::size_t> sizes;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      check_new(parts[i].name, parts[i].rows, parts[i].cols, method);
+      check_unique(parts, i, "the list");
+      sizes.push_back(parts[i].rows * parts[i].cols);
+    }
+    std::vector<tensor> all;
+    std::size_t from = 0;
+    for (auto const count : of.groups(sizes)) {
+      auto const first = parts.begin() + static_cast<std::ptrdiff_t>(from);
+      if constexpr (Scope::groups_tensors) {
+        std::vector<part_of_group> const group(first, first + static_cast<std::ptrdiff_t>(count));
+        auto const added = count == 1 ? std::vector{add(first->name, first->rows, first->cols, method)}
+                                      : add_group(first->name + ".." + group.back().name, group, method);
+        all.insert(all.end(), added.begin(), added.end());
+      } else {
+        all.push_back(add(first->name, first->rows, first->cols, method));
+      }
+      from += count;
     }
     return all;
   }
@@ -353,6 +386,12 @@ class reducer {
     return Kokkos::subview(b, std::pair{m.offset, m.offset + m.dims.size()});
   }
 
+  void check_unique(std::vector<part_of_group> const& parts, std::size_t i, std::string const& where) const {
+    for (std::size_t j = 0; j < i; ++j)
+      if (parts[i].name == parts[j].name)
+        throw configuration_error("gradpress: rank " + std::to_string(rank()) + ": " + where + " has the name '" +
+                                  parts[i].name + "' twice; names key the state");
+  }
   template <class Method>
   void check_new(std::string const& name, std::size_t rows, std::size_t cols, Method const& m) const {
     auto const here = "gradpress: rank " + std::to_string(comm_->rank()) + ": tensor '" + name + "' ";

@@ -13,7 +13,7 @@ FOUNDATION = {"core", "kernel", "concepts"}
 POLICIES = {"project", "select", "quantize", "feedback", "encode"}  # never one another
 STEP = FOUNDATION | POLICIES | {"exchange", "compressor"}
 LIBRARY = STEP | {"communicate", "reducer"}
-EXTRAS = {"optimizer", "schedule", "privacy", "metrics"}
+EXTRAS = {"optimizer", "schedule", "scope", "privacy", "metrics"}
 MAY_INCLUDE = {
     "core": set(),
     "kernel": {"core"},
