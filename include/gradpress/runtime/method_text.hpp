@@ -71,6 +71,9 @@ bool read_knob(std::string_view text, T& v) {
     for (std::size_t i = 0; i < names.size(); ++i)
       if (names[i] == text) return v = static_cast<T>(i), true;
     return false;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    v = text == "true";
+    return v || text == "false";
   } else {
     T read{};
     auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), read);
