@@ -26,9 +26,11 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
+#include <gradpress/select/atomo.hpp>
 #include <gradpress/select/chunked_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/sampled_top_k.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/top_k.hpp>
+#include <gradpress/select/unbiased_sparsifier.hpp>

@@ -8,6 +8,7 @@
 
 #include "../concepts/selector_laws.hpp"
 #include "../support/averaging.hpp"
+#include "../support/unbiased.hpp"
 
 #include <set>
 
@@ -84,28 +85,6 @@ TEST_CASE("select::own_random_k draws anew for every rank too") {
 }
 
 namespace {
-/// Mean and variance, over draws, of what S makes of x; the variance summed over the entries.
-struct moments {
-  std::vector<double> mean;
-  double variance = 0;
-};
-template <class S>
-moments moments_of(S const& s, floats const& x, int draws) {
-  moments m{std::vector<double>(x.size())};
-  lone_rank r;
-  for (int d = 0; d < draws; ++d) {
-    r.ctx.number = static_cast<std::uint64_t>(d);
-    auto const kept = run_select(s, x, r.ctx);
-    auto error = squared(x);  // of the entries that are not sent, 0 - x
-    for (std::size_t j = 0; j < kept.indices.size(); ++j) {
-      auto const v = static_cast<double>(kept.values[j]), there = static_cast<double>(x[kept.indices[j]]);
-      m.mean[kept.indices[j]] += v / draws;
-      error += (v - there) * (v - there) - there * there;
-    }
-    m.variance += error / draws;
-  }
-  return m;
-}
 template <class S>
 void check_unbiased(S const& s) {
   constexpr int draws = 20000;
