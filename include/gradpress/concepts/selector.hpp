@@ -79,6 +79,7 @@ inline constexpr bool wants_fresh = concepts::has_select_fresh<S>;
 /// | `s.select(ctx, x, kept)`  | void or bool | writes ascending distinct indices and the count; bool: false says that x holds NaN or infinity and saves the library a pass |
 /// | `s.select_values(ctx, x, kept, values)` | bool | instead of `select`: writes the values that are sent too, where they are not x[kept] (x/p of an unbiased sparsifier); false: x is not finite |
 /// | `s.select_fresh(ctx, a, g, kept, values)` | bool | instead of both: sees the signal a and the gradient g of this step; not behind a projector |
+/// | `typename S::code`        | type         | optional: the quantizer that `compress_with` takes if none is named; any other stays legal |
 /// | `S::knobs`                | tuple        | optional: its public numbers                                         |
 /// | `s.select_sum(ctx, g, e, a, kept, values)` | bool | optional, one pass over memory: a = g + e, kept = select(a), values = a[kept]; false: a is not finite |
 ///
