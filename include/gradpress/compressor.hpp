@@ -22,6 +22,7 @@
 #include <gradpress/kernel/entries.hpp>
 #include <gradpress/project/identity.hpp>
 #include <gradpress/quantize/none.hpp>
+#include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/select/all.hpp>
 
 #include <cmath>
@@ -685,6 +686,14 @@ constexpr auto pick(Default fallback, P first, Rest... rest) {
   else
     return pick<Family>(fallback, rest...);
 }
+/// What codes the values of S where nobody names a quantizer.
+template <class S>
+constexpr auto default_quantizer(S) {
+  if constexpr (requires { typename S::code; })
+    return typename S::code{};
+  else
+    return unquantized{};
+}
 template <class Family, class... P>
 inline constexpr int count_of_family = (0 + ... + (of_family<Family, P> ? 1 : 0));
 template <class... P>
@@ -712,7 +721,8 @@ consteval bool explain_fresh() {
 }  // namespace detail
 
 /// Composes policies, in any order, into a method. What is left out is the identity of its family; the exchange is
-/// chosen from the message kind. An illegal pair fails to compile with one plain sentence.
+/// chosen from the message kind, and a selector may bring a quantizer of its own. An illegal pair fails to compile with
+/// one plain sentence.
 template <class... P>
 constexpr auto compress_with(P... p) {
   static_assert((policy<P> && ...),
@@ -721,7 +731,7 @@ constexpr auto compress_with(P... p) {
   if constexpr ((policy<P> && ...) && detail::one_of_each<P...>) {
     auto const projector = detail::pick<family::projector>(identity{}, p...);
     auto const selector = detail::pick<family::selector>(select_all{}, p...);
-    auto const quantizer = detail::pick<family::quantizer>(unquantized{}, p...);
+    auto const quantizer = detail::pick<family::quantizer>(detail::default_quantizer(selector), p...);
     auto const memory = detail::pick<family::feedback>(no_feedback{}, p...);
     auto const wanted = detail::pick<family::exchange>(automatic{}, p...);
     auto const indices = detail::pick<family::index_code>(raw_index{}, p...);

@@ -21,6 +21,7 @@
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
+#include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
@@ -29,10 +30,15 @@
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/schedule/warm_up.hpp>
 #include <gradpress/scope/scopes.hpp>
+#include <gradpress/select/adacomp.hpp>
+#include <gradpress/select/atomo.hpp>
 #include <gradpress/select/chunked_top_k.hpp>
+#include <gradpress/select/gaussian_k.hpp>
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/sampled_top_k.hpp>
+#include <gradpress/select/sidco.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/top_k.hpp>
+#include <gradpress/select/unbiased_sparsifier.hpp>

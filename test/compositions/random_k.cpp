@@ -20,6 +20,10 @@ TEST_CASE("every legal composition of random_k") {
   check_feedbacks(identity{}, random_k{.density = 0.05}, stochastic_int{.bits = 8, .block = 64}, count);
   check_feedbacks(identity{}, random_k{.density = 0.05}, ternary{}, count);
   check_feedbacks(identity{}, random_k{.density = 0.05}, log_quantizer{}, count);
+  for (auto const scaled : {random_k{.density = 0.5, .scaled = true}, random_k{.density = 0.05, .scaled = true}}) {
+    check_exchanges(identity{}, scaled, unquantized{}, no_feedback{}, count);
+    check_exchanges(identity{}, scaled, unquantized{}, error_feedback{}, count);
+  }
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
   CHECK(count.legal > 0);
   CHECK(count.refused > 0);

@@ -22,10 +22,13 @@
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
+#include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/reducer.hpp>
+#include <gradpress/select/adacomp.hpp>
+#include <gradpress/select/atomo.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/threshold.hpp>
@@ -233,6 +236,10 @@ std::vector<golden_case> const& cases() {
       {"top_k none, elias_fano", [] { return sent_by(compress_with(some, elias_fano{}), vector); }},
       {"threshold int 4, smallest_index",
        [] { return sent_by(compress_with(above, ints(4), smallest_index{}), vector); }},
+      {"all one_magnitude", [] { return sent_by(compress_with(one_magnitude{}), two_blocks); }},
+      {"adacomp one_magnitude", [] { return sent_by(compress_with(adacomp{.bin = 4}, memory), vector); }},
+      {"own_random_k none", [] { return sent_by(compress_with(own_random_k{.density = 0.25}), vector); }},
+      {"atomo none", [] { return sent_by(compress_with(atomo{.density = 0.25}), vector); }},
   };
   return all;
 }

@@ -14,9 +14,11 @@
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
+#include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
+#include <gradpress/select/adacomp.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/threshold.hpp>
@@ -378,7 +380,8 @@ constexpr error_feedback memory;
 TEST_CASE("mutation: messages of variable size") {
   attack_all(rounds, vector, compress_with(above, memory), compress_with(above, bf16{}),
              compress_with(above, sign32, memory), compress_with(above, int8), compress_with(above, int4),
-             compress_with(above, int2), compress_with(above, log8), compress_with(above, log4));
+             compress_with(above, int2), compress_with(above, log8), compress_with(above, log4),
+             compress_with(adacomp{.bin = 10}, memory));
 }
 
 TEST_CASE("mutation: messages of fixed size with indices, and merges") {
@@ -396,8 +399,8 @@ TEST_CASE("mutation: messages without indices, and sums") {
   random_k const drawn{.density = 0.3};
   attack_all(rounds, vector, compress_with(drawn), compress_with(drawn, int2, memory), compress_with(drawn, log8),
              compress_with(random_block{.density = 0.3}, fp16{}), compress_with(sign32, memory), compress_with(int4),
-             compress_with(log4), compress_with(bf16{}, all_gather{}), compress_with(ternary8{}),
-             compress_with(ef21{}));
+             compress_with(log4), compress_with(one_magnitude{}), compress_with(bf16{}, all_gather{}),
+             compress_with(ternary8{}), compress_with(ef21{}));
 }
 
 TEST_CASE("mutation: chunks") {

@@ -86,6 +86,7 @@ concept leading = requires(S const s, step<concepts::probe> const& ctx) {
 /// | `s.select_values(ctx, x, kept, values)` | bool | instead of `select`: writes the values that are sent too, where they are not x[kept] (x/p of an unbiased sparsifier); false: x is not finite |
 /// | `s.select_fresh(ctx, a, g, kept, values)` | bool | instead of both: sees the signal a and the gradient g of this step; not behind a projector |
 /// | `s.leader(ctx)`           | int          | optional, with `where == shared`: `select` runs on that rank alone and may look at x; the others receive the support in a message of its own, one phase before |
+/// | `typename S::code`        | type         | optional: the quantizer that `compress_with` takes if none is named; any other stays legal |
 /// | `S::knobs`                | tuple        | optional: its public numbers                                         |
 /// | `s.select_sum(ctx, g, e, a, kept, values)` | bool | optional, one pass over memory: a = g + e, kept = select(a), values = a[kept]; false: a is not finite |
 ///

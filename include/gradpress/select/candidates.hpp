@@ -7,6 +7,7 @@
 #include <gradpress/core/step.hpp>
 #include <gradpress/kernel/compact.hpp>
 #include <gradpress/kernel/kth.hpp>
+#include <gradpress/kernel/top_k.hpp>
 
 #include <limits>
 #include <span>
@@ -53,6 +54,17 @@ class candidates {
     for (auto const v : values()) m += kernel::magnitude(v) >= least ? 1u : 0u;
     return m;
   }
+  /// Drops those that do not reach tau.
+  void narrow(float tau) noexcept {
+    auto const least = kernel::magnitude(tau);
+    std::size_t m = 0;
+    for (std::size_t j = 0; j < count_; ++j) {
+      at_(m) = at_(j);
+      values_(m) = values_(j);
+      m += kernel::magnitude(values_(j)) >= least ? 1u : 0u;
+    }
+    count_ = m;
+  }
 
   /// Keeps them all, or exactly the `most` largest by (|x| descending, index ascending): not the first ones.
   void keep(std::size_t most, selection<Exec>& kept) const {
@@ -68,6 +80,33 @@ class candidates {
       *out++ = at_(j);
       --left;
     }
+  }
+};
+
+/// The way out where no estimate did: exactly the k largest entries of x, but no zeros. It takes its scratch when it is
+/// made, so that the first step needs as much as any later one.
+template <class Exec>
+class exact_search {
+  step<Exec> const& ctx_;
+  in<Exec> x_;
+  std::size_t k_;
+  view<Exec, std::byte> work_;
+  view<Exec> values_;
+
+ public:
+  exact_search(step<Exec> const& ctx, in<Exec> x, std::size_t k)
+      : ctx_(ctx),
+        x_(x),
+        k_(k),
+        work_(ctx.template scratch<std::byte>(kernel::top_k_workspace(x.extent(0), k))),
+        values_(ctx.scratch(k)) {}
+
+  /// x is finite.
+  void keep(selection<Exec>& kept) const {
+    kernel::top_k(ctx_.exec, x_.data(), x_.extent(0), k_, work_.data(), kept.indices.data(), values_.data());
+    kept.count = 0;
+    for (std::size_t j = 0; j < k_; ++j)
+      if (values_(j) != 0) kept.indices(kept.count++) = kept.indices(j);
   }
 };
 

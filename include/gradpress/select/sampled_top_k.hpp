@@ -5,7 +5,6 @@
 /// Selector: about the k entries of largest magnitude, by a threshold that a sample of them suggests.
 
 #include <gradpress/concepts/selector.hpp>
-#include <gradpress/kernel/top_k.hpp>
 #include <gradpress/select/candidates.hpp>
 #include <gradpress/select/density.hpp>
 
@@ -52,17 +51,14 @@ struct sampled_top_k {
     auto const n = x.extent(0), k = max_kept(n), enough = k - k / 5;
     kept.count = 0;
     if (n == 0) return true;
-    auto const work = ctx.template scratch<std::byte>(kernel::top_k_workspace(n, k));
-    auto const values = ctx.scratch(k);
+    exact_search<Exec> const exact(ctx, x, k);
     candidates<Exec> found(ctx, x);
     auto tau = estimate(ctx, x, k);
     for (int round = 0; round <= lowerings; ++round, tau *= 0.8f) {
       if (!found.collect(tau)) return false;
       if (found.count() >= enough || tau == 0) return found.keep(k, kept), true;
     }
-    kernel::top_k(ctx.exec, x.data(), n, k, work.data(), kept.indices.data(), values.data());
-    for (std::size_t j = 0; j < k; ++j)
-      if (values(j) != 0) kept.indices(kept.count++) = kept.indices(j);
+    exact.keep(kept);
     return true;
   }
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gradpress/quantize/cast.hpp>
+#include <gradpress/quantize/stochastic_int.hpp>
+#include <gradpress/select/gaussian_k.hpp>
+
+#include "../support/composition_laws.hpp"
+
+using namespace gradpress;
+using namespace gradpress::test;
+
+TEST_CASE("every legal composition of gaussian_k") {
+  tally count;
+  check_feedbacks(identity{}, gaussian_k{.density = 0.1}, unquantized{}, count);
+  check_feedbacks(identity{}, gaussian_k{.density = 0.1}, bf16{}, count);
+  check_feedbacks(identity{}, gaussian_k{.density = 0.1}, stochastic_int{.bits = 8, .block = 64}, count);
+  MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
+  CHECK(count.legal > 0);
+  CHECK(count.refused > 0);
+}
