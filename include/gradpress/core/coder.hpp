@@ -13,9 +13,10 @@ namespace gradpress {
 
 /// How a section's messages arrived.
 enum class arrival_form {
-  sum,    ///< one message, the sum of (or merged from) all ranks' contributions
-  each,   ///< P messages, one a rank, in rank order
-  chunks  ///< P messages; number p is the mean of chunk p of the tensor
+  sum,     ///< one message, the sum of (or merged from) all ranks' contributions
+  each,    ///< P messages, one a rank, in rank order
+  chunks,  ///< P messages; number p is the mean of chunk p of the tensor
+  sums     ///< one message or more; number p is the sum over part p of as many (slice_of), as a sum_stream
 };
 
 /// What an exchange delivers to a tensor in one phase. Lives until the step ends.
