@@ -272,6 +272,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
   }
 
+  void remember(context const& ctx, std::size_t from, in<Exec> lost) override {
+    if (has_memory && last_phase(ctx))
+      kernel::accumulate(ctx.exec, lost.data(), !direct, (direct ? rest.data() : own.data()) + from, lost.extent(0));
+  }
+
   std::size_t chunk_bytes(context const& ctx, int p) const override {
     return padded(use.quantizer.code_bytes(chunk(count_of(ctx.phase), p, ctx.world).second));
   }
@@ -299,7 +304,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       if (has_memory && last_phase(ctx)) {  // the owner remembers what the second encoding lost, for all ranks together
         accumulate(ctx, part(out, 0, size), -1.f, mean);
         kernel::scale_copy(ctx.exec, mean.data(), length, static_cast<float>(ctx.world), mean.data());
-        kernel::accumulate(ctx.exec, mean.data(), !direct, (direct ? rest.data() : own.data()) + from, length);
+        remember(ctx, from, in<Exec>(mean));
       }
     }
   }
@@ -526,7 +531,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     auto const parts = arrived.messages.size();
     for (std::size_t p = 0; p < parts; ++p) {
       auto const [from, length] = slice_of(n, p, parts);
-      f(sum_stream::read(arrived.messages[p].data(), arrived.messages[p].extent(0), length), from);
+      auto const m = arrived.messages[p];
+      auto const sum = sum_stream::read(m.data(), m.extent(0), length);
+      if (sum.size() != m.extent(0)) throw payload_error("is longer than the sum that it holds");
+      f(sum, from);
     }
   }
 

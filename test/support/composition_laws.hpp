@@ -7,8 +7,11 @@
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
+#include <gradpress/exchange/split_all_gather.hpp>
+#include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/quantize/cast.hpp>
 #include <gradpress/reducer.hpp>
 
 #include <doctest/doctest.h>
@@ -85,21 +88,25 @@ struct composition {
 
 /// Sums of all ranks' sparse messages: how much one rank sends depends on how their supports meet.
 template <class X>
-inline constexpr bool sends_unions = std::same_as<X, recursive_doubling>;
+inline constexpr bool sends_unions =
+    std::same_as<X, recursive_doubling> || std::same_as<X, split_all_gather> || std::same_as<X, split_dense<bf16>>;
 
 template <class Pr, class S, class Q, class F, class X, class I>
 std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, int rank) {
   std::uint64_t total = 0;
   for (int round = 0; round < Pr::rounds; ++round) {
-    std::uint64_t body = 0, first_chunks = 0, sums = 0;
+    std::uint64_t body = 0, first_chunks = 0, sums = 0, parts = 0, rounded = 0;
     for (auto const& t : case_tensors()) {
       auto const n = c.projector.coefficients(t.dims, round), k = c.selector.max_kept(n);
       body += (S::where == support::own ? c.indices.index_bytes(n, k) : 0) + pad4(c.quantizer.code_bytes(k));
-      sums += sum_stream::bytes_of(std::min(n, static_cast<std::size_t>(P) * k), n);
+      auto const ranks = static_cast<std::size_t>(P), of_part = (n + ranks - 1) / ranks;
+      sums += sum_stream::bytes_of(std::min(n, ranks * k), n);
+      parts += sum_stream::bytes_of(std::min(of_part, ranks * k), of_part);
+      rounded += 4 + pad4(2 * of_part);
       if constexpr (chunks_tensors<X>) {
         std::size_t grain = 1;
         if constexpr (requires { c.quantizer.grain(); }) grain = c.quantizer.grain();
-        auto const grains = (n + grain - 1) / grain, ranks = static_cast<std::size_t>(P);
+        auto const grains = (n + grain - 1) / grain;
         first_chunks += pad4(c.quantizer.code_bytes(std::min(n, (grains + ranks - 1) / ranks * grain)));
       }
     }
@@ -112,6 +119,10 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
       std::uint64_t hops = 0;
       for (int d = 1; d < P; d *= 2) ++hops;
       total += hops * (16 + 32 + sums);
+    }
+    if constexpr (std::same_as<X, split_all_gather> || std::same_as<X, split_dense<bf16>>) {
+      total += static_cast<std::uint64_t>(P) * (16 + 32 + 4 * case_tensors().size()) + body;
+      total += std::same_as<X, split_all_gather> ? 16 + 32 + parts : 32 + rounded;
     }
     if constexpr (std::same_as<X, gtop_k>) {
       std::uint64_t sends = rank == 0 ? 0 : 1;                                      // once up
@@ -286,6 +297,8 @@ void check_exchanges(Pr p, S s, Q q, F f, tally& count) {
   check_if_legal(p, s, q, f, gtop_k{}, count);
   check_if_legal(p, s, q, f, gather_top_k{}, count);
   check_if_legal(p, s, q, f, recursive_doubling{}, count);
+  check_if_legal(p, s, q, f, split_all_gather{}, count);
+  check_if_legal(p, s, q, f, split_dense{bf16{}}, count);
   if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>))
     check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
 }

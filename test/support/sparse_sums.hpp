@@ -36,6 +36,36 @@ inline std::vector<supported> supports_of(std::vector<std::vector<std::size_t>> 
   return all;
 }
 
+/// Bytes that rank r of a split exchange sends before the parts are summed: sizes, and every part but its own.
+inline std::uint64_t bytes_of_split(std::vector<std::vector<std::size_t>> const& kept, std::size_t n, std::size_t r) {
+  auto const P = kept.size();
+  std::uint64_t bytes = 16 * P;
+  for (std::size_t p = 0; p < P; ++p) {
+    if (p == r) continue;
+    auto const [from, length] = slice_of(n, p, P);
+    std::size_t inside = 0;
+    for (auto const i : kept[r]) inside += i >= from && i < from + length;
+    bytes += 32 + 4 + std::min(8 * inside, 4 * length);
+  }
+  return bytes;
+}
+/// The support of the sum that rank r forms.
+inline supported summed_part(std::vector<std::vector<std::size_t>> const& kept, std::size_t n, std::size_t r) {
+  auto const [from, length] = slice_of(n, r, kept.size());
+  supported sum;
+  std::size_t bound = 0;
+  for (auto const& k : kept) {
+    std::size_t inside = 0;
+    for (auto const i : k)
+      if (i >= from && i < from + length) sum.at.insert(i), ++inside;
+    bound += inside;
+    sum.dense = sum.dense || 2 * inside >= length;
+  }
+  sum.dense = sum.dense || 2 * bound >= length;
+  return sum;
+}
+inline std::size_t pad4(std::size_t n) { return (n + 3) / 4 * 4; }
+
 /// A selector that keeps what the test says: entries that are not 0, of any number.
 struct nonzero {
   using family = family::selector;

@@ -44,6 +44,10 @@ struct sum_stream {
     return 4 + (pays_dense(bound, length) ? 4 * length : 8 * bound);
   }
   [[nodiscard]] std::size_t size() const noexcept { return 4 + (dense != nullptr ? 4 * length : 8 * sparse.count); }
+  /// Where the message that was read begins.
+  [[nodiscard]] std::byte const* data() const noexcept {
+    return reinterpret_cast<std::byte const*>(dense != nullptr ? static_cast<void const*>(dense) : sparse.indices) - 4;
+  }
   /// All numbers of the message, whatever they stand for.
   [[nodiscard]] std::span<float const> values() const noexcept {
     return dense != nullptr ? std::span(dense, length) : std::span(sparse.values, sparse.count);
@@ -123,9 +127,15 @@ struct sum_stream {
       finish_sparse(count, x, out);
       return 4 + 8 * count;
     }
-    auto* const x = start_dense(length, out);
-    for (auto const& s : all) s.add_to(x);
+    std::memcpy(out, &dense_mark, 4);
+    add_all(all, length, reinterpret_cast<float*>(out + 4));
     return 4 + 4 * length;
+  }
+
+  /// x = ((0 + first) + second) + ..., dense.
+  static void add_all(std::span<sum_stream const> all, std::size_t length, float* x) noexcept {
+    std::fill_n(x, length, 0.0f);
+    for (auto const& s : all) s.add_to(x);
   }
 
   /// x += what the message holds.
