@@ -16,6 +16,7 @@
 #include <gradpress/core/coder.hpp>
 #include <gradpress/core/memory.hpp>
 #include <gradpress/encode/message.hpp>
+#include <gradpress/encode/sum_stream.hpp>
 #include <gradpress/exchange/automatic.hpp>
 #include <gradpress/feedback/none.hpp>
 #include <gradpress/kernel/dense.hpp>
@@ -103,6 +104,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   static constexpr bool dense = S::where == support::all;
   static constexpr bool has_memory = remembers<F>;
   static constexpr bool chunked = chunks_tensors<X>;
+  static constexpr bool sums = method::kind.combines == combination::merge;
   static constexpr bool has_addend = requires(F const& f, state_of<F, Exec>& s) { f.addend(s); };
 
   method use;
@@ -187,6 +189,13 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
                 "the agreed scale, or the sum that it allows, is not finite");
       return;
     }
+    if constexpr (sums)
+      if (arrived.form == arrival_form::sums)
+        return for_each_sum(arrived, n, [&](sum_stream const& s, std::size_t) {
+          auto const v = s.values();
+          require(kernel::all_finite(ctx.exec, v.data(), v.size(), finite_room(ctx, v.size())),
+                  "the sum over the ranks overflowed");
+        });
     for (int p = 0; p < static_cast<int>(arrived.messages.size()); ++p) {
       auto const m = arrived.messages[static_cast<std::size_t>(p)];
       if (arrived.form == arrival_form::chunks) {
@@ -311,6 +320,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
   }
 
+  void remember(context const& ctx, std::size_t from, in<Exec> lost) override {
+    if (has_memory && last_phase(ctx))
+      kernel::accumulate(ctx.exec, lost.data(), !direct, (direct ? rest.data() : own.data()) + from, lost.extent(0));
+  }
+
   std::size_t chunk_bytes(context const& ctx, int p) const override {
     return padded(use.quantizer.code_bytes(chunk(count_of(ctx.phase), p, ctx.world).second));
   }
@@ -338,7 +352,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       if (has_memory && last_phase(ctx)) {  // the owner remembers what the second encoding lost, for all ranks together
         accumulate(ctx, part(out, 0, size), -1.f, mean);
         kernel::scale_copy(ctx.exec, mean.data(), length, static_cast<float>(ctx.world), mean.data());
-        kernel::accumulate(ctx.exec, mean.data(), !direct, (direct ? rest.data() : own.data()) + from, length);
+        remember(ctx, from, in<Exec>(mean));
       }
     }
   }
@@ -613,11 +627,32 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         throw non_finite_error("a message, or the sum of all ranks' messages, decodes to numbers that are not finite");
   }
 
+  /// Calls f(sum, where its part starts) for each part of n coefficients.
+  template <class Use>
+  static void for_each_sum(arrival<Exec> arrived, std::size_t n, Use const& f) {
+    auto const parts = arrived.messages.size();
+    for (std::size_t p = 0; p < parts; ++p) {
+      auto const [from, length] = slice_of(n, p, parts);
+      auto const m = arrived.messages[p];
+      auto const sum = sum_stream::read(m.data(), m.extent(0), length);
+      if (sum.size() != m.extent(0)) throw payload_error("is longer than the sum that it holds");
+      f(sum, from);
+    }
+  }
+
   /// The mean over the ranks, written once.
   void decode_mean(context const& ctx, arrival<Exec> arrived, view<Exec> out) const {
     auto const n = out.extent(0);
     auto const P = static_cast<float>(ctx.world);
     auto const& q = use.quantizer;
+    if constexpr (sums)
+      if (arrived.form == arrival_form::sums)
+        return for_each_sum(arrived, n, [&](sum_stream const& s, std::size_t from) {
+          if (s.dense != nullptr)
+            kernel::divide_copy(ctx.exec, s.dense, s.length, P, out.data() + from);
+          else
+            kernel::scatter_mean(ctx.exec, &s.sparse, 1, P, out.data() + from, s.length);
+        });
     if (arrived.form == arrival_form::chunks) {
       for (int p = 0; p < ctx.world; ++p) {
         auto const [from, length] = chunk(n, p, ctx.world);

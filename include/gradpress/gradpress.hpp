@@ -16,6 +16,9 @@
 #include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/recursive_doubling.hpp>
+#include <gradpress/exchange/split_all_gather.hpp>
+#include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/project/low_rank.hpp>

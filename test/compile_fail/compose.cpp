@@ -4,6 +4,9 @@
 #include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/recursive_doubling.hpp>
+#include <gradpress/exchange/split_all_gather.hpp>
+#include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
@@ -39,7 +42,18 @@ auto const method = compress_with(threshold{}, gather_top_k{});
 auto const method = compress_with(random_block{}, scatter_reduce{});
 #elif defined(CASE_SCATTER_AGREED)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(ternary{}, scatter_reduce{});
+#elif defined(CASE_DOUBLING_QUANTIZED)      // expect: recursive_doubling: adds sparse floats
+auto const method = compress_with(top_k{}, stochastic_int{}, recursive_doubling{});
+#elif defined(CASE_DOUBLING_DENSE)          // expect: recursive_doubling: adds sparse floats
+auto const method = compress_with(recursive_doubling{});
+#elif defined(CASE_SPLIT_QUANTIZED)         // expect: split_all_gather: adds sparse floats
+auto const method = compress_with(top_k{}, stochastic_int{}, split_all_gather{});
+#elif defined(CASE_SPLIT_DENSE_QUANTIZED)   // expect: split_dense: adds sparse floats
+auto const method = compress_with(top_k{}, stochastic_int{}, split_dense{});
+#elif defined(CASE_SPLIT_DENSE_AGREED)      // expect: split_dense: 'last' must be a quantizer that needs no agreement
+auto const method = compress_with(top_k{}, split_dense{ternary{}});
 #else
+static_assert(std::same_as<decltype(compress_with(threshold{}, recursive_doubling{}).exchange), recursive_doubling>);
 auto const method = compress_with(gtop_k{}, error_feedback{}, top_k{.density = 0.1});
 static_assert(std::same_as<decltype(compress_with(top_k{}).exchange), all_gather>);
 static_assert(std::same_as<decltype(compress_with(ternary{}).exchange), all_reduce>);

@@ -88,7 +88,10 @@ class replay final : public transport {
   void all_reduce_sum(scalar, void*, std::size_t) override {}
   void all_reduce_max(float*, std::size_t) override {}
   void send_recv(int, std::span<std::byte const>, int, std::span<std::byte>) override {}
+  void send_recv_v(int, std::span<std::byte const>, int, std::span<std::byte>) override {}
   void all_to_all(std::span<std::byte const>, std::span<std::byte>) override {}
+  void all_to_all_v(std::span<std::byte const>, std::span<std::size_t const>, std::span<std::byte>,
+                    std::span<std::size_t const>) override {}
   void abandon(std::string_view) noexcept override {}
 };
 constexpr message_kind variable{.fixed_size = false};

@@ -139,6 +139,31 @@ void check_communicator(C& c) {
     collective::all_to_all(c, std::span<std::byte const>(out), std::span(back), room);
     for (std::size_t p = 0; p < P; ++p)
       for (std::size_t i = 0; i < n; ++i) demand(back[p * n + i] == pattern(p * 17 + r, i), "all_to_all");
+
+    // sizes that only sender and receiver know
+    auto const length = [n](std::size_t from, std::size_t to) { return (from * 7 + to * 3 + n) % (n + 1); };
+    auto const next = (r + 1) % P, before = (r + P - 1) % P;
+    std::vector<std::byte> around(length(before, r), std::byte{0});
+    collective::send_recv_v(c, static_cast<int>(next), std::span<std::byte const>(mine).first(length(r, next)),
+                            static_cast<int>(before), std::span(around), room);
+    for (std::size_t i = 0; i < around.size(); ++i) demand(around[i] == pattern(before, i), "send_recv_v");
+    std::fill(around.begin(), around.end(), std::byte{0});
+    collective::send_recv_v(c, sends ? c.rank() + 1 : -1,
+                            std::span<std::byte const>(mine).first(sends ? length(r, next) : 0),
+                            receives ? c.rank() - 1 : -1, std::span(around).first(receives ? around.size() : 0), room);
+    for (std::size_t i = 0; i < around.size(); ++i)
+      demand(around[i] == (receives ? pattern(before, i) : std::byte{0}), "send_recv_v with nobody");
+
+    std::vector<std::size_t> leave, arrive;
+    std::vector<std::byte> blocks, got, expected;
+    for (std::size_t p = 0; p < P; ++p) {
+      leave.push_back(length(r, p)), arrive.push_back(length(p, r));
+      for (std::size_t i = 0; i < leave[p]; ++i) blocks.push_back(pattern(r * 17 + p, i));
+      for (std::size_t i = 0; i < arrive[p]; ++i) expected.push_back(pattern(p * 17 + r, i));
+    }
+    got.resize(expected.size());
+    collective::all_to_all_v(c, std::span<std::byte const>(blocks), leave, std::span(got), arrive, room);
+    demand(got == expected, "all_to_all_v");
   }
 }
 

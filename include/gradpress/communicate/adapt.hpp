@@ -52,8 +52,15 @@ class transport_of final : public transport {
   void send_recv(int to, std::span<std::byte const> out, int from, std::span<std::byte> in) override {
     collective::send_recv(comm_, to, out, from, in, room_);
   }
+  void send_recv_v(int to, std::span<std::byte const> out, int from, std::span<std::byte> in) override {
+    collective::send_recv_v(comm_, to, out, from, in, room_);
+  }
   void all_to_all(std::span<std::byte const> out, std::span<std::byte> in) override {
     collective::all_to_all(comm_, out, in, room_);
+  }
+  void all_to_all_v(std::span<std::byte const> out, std::span<std::size_t const> out_sizes, std::span<std::byte> in,
+                    std::span<std::size_t const> in_sizes) override {
+    collective::all_to_all_v(comm_, out, out_sizes, in, in_sizes, room_);
   }
   void abandon(std::string_view why) noexcept override {
     if constexpr (concepts::has_abandon<std::remove_cvref_t<C>>) comm_.abandon(why);

@@ -36,6 +36,11 @@ std::size_t ranks(C& c) {
 inline void copy(std::byte* to, std::byte const* from, std::size_t n) {
   if (n > 0) std::memcpy(to, from, n);  // an empty span may hold a null pointer
 }
+/// `from` at the front of `to`, zeros behind it.
+inline void pad(std::span<std::byte> to, std::span<std::byte const> from) {
+  copy(to.data(), from.data(), from.size());
+  std::fill(to.begin() + static_cast<std::ptrdiff_t>(from.size()), to.end(), std::byte{0});
+}
 template <class C>
 void demand(bool fits, C& c, char const* call, char const* what) {
   if (!fits) throw communicator_error("rank " + std::to_string(c.rank()) + ": " + call + ": " + what);
@@ -207,6 +212,30 @@ void send_recv(C& c, int to, std::span<std::byte const> out, int from, std::span
   if (from >= 0) detail::copy(in.data(), all.data() + static_cast<std::size_t>(from) * out.size(), in.size());
 }
 
+/// The same with sizes that differ from pair to pair; both ends of a message know its size, and nobody else.
+///
+/// - Network  by the communicator's own send_recv where it offers one, which must then take such sizes; else derived:
+///            sizes are gathered, 8 bytes a rank, then messages padded to the longest: (P-1) max m received a rank.
+template <class C>
+void send_recv_v(C& c, int to, std::span<std::byte const> out, int from, std::span<std::byte> in, room_t& room) {
+  detail::demand(to >= -1 && to < c.size() && from >= -1 && from < c.size(), c, "send_recv_v", "no such rank");
+  if constexpr (concepts::has_send_recv<C>)
+    if (detail::offers(c, operation::send_recv)) return c.send_recv(to, out, from, in);
+  auto const leaves = to < 0 ? std::span<std::byte const>{} : out;
+  auto const P = detail::ranks(c);
+  auto const head = P * sizeof(std::size_t), own = leaves.size();
+  auto* sizes = reinterpret_cast<std::size_t*>(detail::take(room, head).data());
+  c.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(sizes, P)));
+  auto const longest = *std::max_element(sizes, sizes + P);
+  auto const expected = from < 0 ? std::size_t{0} : sizes[from];
+  auto const space = detail::take(room, (P + 1) * longest);
+  detail::pad(space.first(longest), leaves);
+  c.all_gather(space.first(longest), space.subspan(longest));
+  if (from < 0) return;
+  detail::demand(expected == in.size(), c, "send_recv_v", "what arrives is not as long as 'in'");
+  detail::copy(in.data(), space.data() + (static_cast<std::size_t>(from) + 1) * longest, in.size());
+}
+
 /// Block r of `out` goes to rank r; block r of `in` comes from it.
 ///
 /// - Network  derived: (P-1) m received a rank, m bytes being all blocks together.
@@ -221,6 +250,54 @@ void all_to_all(C& c, std::span<std::byte const> out, std::span<std::byte> in, r
   c.all_gather(out, all);
   for (std::size_t p = 0; p < P; ++p)
     detail::copy(in.data() + p * block, all.data() + p * out.size() + r * block, block);
+}
+
+/// Blocks of any sizes, end to end in `out` and in `in`: block r goes to rank r, comes from it. Both ends of a block know
+/// its size, and nobody else.
+///
+/// - Network  where send_recv is offered: P - 1 messages of the blocks themselves, rank r to r + 1, r + 2, ...
+///            Else derived: as all_gather_v of all blocks and P sizes a rank, padded to the longest.
+template <class C>
+void all_to_all_v(C& c, std::span<std::byte const> out, std::span<std::size_t const> out_sizes, std::span<std::byte> in,
+                  std::span<std::size_t const> in_sizes, room_t& room) {
+  auto const P = detail::ranks(c), r = static_cast<std::size_t>(c.rank());
+  auto const start = [](std::span<std::size_t const> sizes, std::size_t p) {
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < p; ++i) at += sizes[i];
+    return at;
+  };
+  detail::demand(out_sizes.size() == P && in_sizes.size() == P && start(out_sizes, P) == out.size() &&
+                     start(in_sizes, P) == in.size() && out_sizes[r] == in_sizes[r],
+                 c, "all_to_all_v", "needs a size for each rank, and 'out' and 'in' as long as their sums");
+  detail::copy(in.data() + start(in_sizes, r), out.data() + start(out_sizes, r), out_sizes[r]);
+  if constexpr (concepts::has_send_recv<C>)
+    if (detail::offers(c, operation::send_recv)) {
+      for (std::size_t d = 1; d < P; ++d) {
+        auto const to = (r + d) % P, from = (r + P - d) % P;
+        c.send_recv(static_cast<int>(to), out.subspan(start(out_sizes, to), out_sizes[to]), static_cast<int>(from),
+                    in.subspan(start(in_sizes, from), in_sizes[from]));
+      }
+      return;
+    }
+  auto const head = P * sizeof(std::size_t), own = head + out.size();
+  auto* totals = reinterpret_cast<std::size_t*>(detail::take(room, head).data());
+  c.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(totals, P)));
+  auto const longest = *std::max_element(totals, totals + P);
+  auto const space = detail::take(room, (P + 1) * longest), all = space.subspan(longest);
+  detail::copy(space.data(), std::as_bytes(out_sizes).data(), head);
+  detail::pad(space.subspan(head, longest - head), out);
+  c.all_gather(space.first(longest), all);
+  for (std::size_t p = 0, at = 0; p < P; at += in_sizes[p++]) {
+    auto const* message = all.data() + p * longest;
+    std::size_t from = head, size = 0;
+    for (std::size_t q = 0; q <= r; ++q) {
+      from += size;
+      std::memcpy(&size, message + q * sizeof size, sizeof size);
+      detail::demand(from <= longest && size <= longest - from, c, "all_to_all_v", "a message is damaged");
+    }
+    detail::demand(size == in_sizes[p], c, "all_to_all_v", "a block that arrives is not as long as announced");
+    detail::copy(in.data() + at, message + from, size);
+  }
 }
 
 }  // namespace gradpress::collective

@@ -14,9 +14,10 @@ namespace gradpress {
 
 /// How a section's messages arrived.
 enum class arrival_form {
-  sum,    ///< one message, the sum of (or merged from) all ranks' contributions
-  each,   ///< P messages, one a rank, in rank order
-  chunks  ///< P messages; number p is the mean of chunk p of the tensor
+  sum,     ///< one message, the sum of (or merged from) all ranks' contributions
+  each,    ///< P messages, one a rank, in rank order
+  chunks,  ///< P messages; number p is the mean of chunk p of the tensor
+  sums     ///< one message or more; number p is the sum over part p of as many (slice_of), as a sum_stream
 };
 
 /// What an exchange delivers to a tensor in one phase. Lives until the step ends.
@@ -63,6 +64,9 @@ class coder {
   [[nodiscard]] virtual std::size_t length(step<Exec> const&) const = 0;
   /// Merging exchanges that do not keep all: what I sent and the merged message lacks returns to my memory.
   virtual void reclaim(step<Exec> const&, in_bytes<Exec> merged) = 0;
+  /// Exchanges that round a sum: what the rounding lost of coefficients [from, from + lost.extent(0)), for all ranks
+  /// together, enters this rank's memory.
+  virtual void remember(step<Exec> const&, std::size_t from, in<Exec> lost) = 0;
   /// Chunked exchanges: bytes of chunk p's message.
   [[nodiscard]] virtual std::size_t chunk_bytes(step<Exec> const&, int p) const = 0;
   /// Chunked exchanges, at chunk p's owner: encodes the mean of the ranks' chunk messages once more; the owner's memory

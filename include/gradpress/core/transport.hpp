@@ -28,8 +28,13 @@ class transport {
   virtual void all_reduce_max(float* data, std::size_t n) = 0;
   /// Every rank calls; to or from may be -1, nobody.
   virtual void send_recv(int to, std::span<std::byte const> out, int from, std::span<std::byte> in) = 0;
+  /// The same with sizes that differ from pair to pair; both ends of a message know its size.
+  virtual void send_recv_v(int to, std::span<std::byte const> out, int from, std::span<std::byte> in) = 0;
   /// size() equal blocks each way; block r goes to, comes from, rank r.
   virtual void all_to_all(std::span<std::byte const> out, std::span<std::byte> in) = 0;
+  /// Blocks of any sizes, end to end; both ends of a block know its size.
+  virtual void all_to_all_v(std::span<std::byte const> out, std::span<std::size_t const> out_sizes,
+                            std::span<std::byte> in, std::span<std::size_t const> in_sizes) = 0;
   /// This rank gives up: ranks that wait for it are released with an error, where the transport can do so.
   virtual void abandon(std::string_view why) noexcept = 0;
 };

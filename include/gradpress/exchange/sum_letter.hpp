@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// Letters whose sections are sums of several ranks' sparse floats (encode/sum_stream.hpp): what the exact sparse
+/// exchanges send. Sections lie one behind the other and say themselves how long they are.
+
+#include <gradpress/concepts/exchange.hpp>
+#include <gradpress/encode/sum_stream.hpp>
+
+namespace gradpress {
+
+namespace detail {
+
+/// A message's size, sent before it to one who does not know it: 16 bytes.
+struct announcement {
+  std::uint64_t size = 0, check = 0;
+
+  static announcement of(std::uint64_t size) { return {size, checksum(std::as_bytes(std::span(&size, 1)))}; }
+  /// The size, or a `communicator_error`: without it this rank cannot take part any longer. `most` is the largest that
+  /// any rank may send.
+  [[nodiscard]] std::size_t opened(std::size_t most, std::size_t from) const {
+    if (check != of(size).check || size > most)
+      throw communicator_error("the size that rank " + std::to_string(from) + " announced was damaged on its way");
+    return static_cast<std::size_t>(size);
+  }
+};
+
+/// The sparse floats of one tensor's section of the letter that a rank starts from; nothing, with a complaint, where a
+/// selector broke its law.
+template <class Exec>
+kernel::stream own_stream(step<Exec> const& ctx, letter<Exec>& l, typename letter<Exec>::section const& s) {
+  auto const* m = l.mine().data() + s.at;
+  std::size_t k = s.size / 8;
+  if (!l.kind.fixed_size) {
+    std::uint32_t count = 0;
+    std::memcpy(&count, m, 4);
+    m += 4;
+    k = count;
+  }
+  kernel::stream const own{reinterpret_cast<index_t const*>(m), reinterpret_cast<float const*>(m + 4 * k), k};
+  if (kernel::valid_indices(own.indices, k, s.who->length(letter<Exec>::context_of(ctx, s)))) return own;
+  l.complain("the selector kept indices that do not ascend inside the tensor");
+  return {own.indices, own.values, 0};
+}
+
+/// The most bytes of a letter of sums over part p of `parts` of every tensor, if each of `ranks` contributes once.
+template <class Exec>
+std::size_t most_bytes(step<Exec> const& ctx, letter<Exec> const& l, std::size_t ranks, std::size_t parts) {
+  std::size_t most = sizeof(letter_header);
+  for (auto const& s : l.sections) {
+    auto const length =
+        slice_of(s.who->length(letter<Exec>::context_of(ctx, s)), 0, parts).second;  // the first part is the longest
+    most += sum_stream::bytes_of(l.kind.fixed_size ? std::min(length, ranks * (s.size / 8)) : length, length);
+  }
+  return most;
+}
+
+/// Calls f(section, sum) for each section of a letter of sums that `from` sent. False, with a complaint, if the letter
+/// is not what an honest rank sends.
+template <class Exec, class F>
+bool read_sums(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> m, std::size_t from, std::size_t p,
+               std::size_t parts, F const& f) {
+  if (!l.opens(ctx, m, static_cast<int>(from))) return false;
+  std::size_t at = sizeof(letter_header);
+  try {
+    for (auto& s : l.sections) {
+      auto const length = slice_of(s.who->length(letter<Exec>::context_of(ctx, s)), p, parts).second;
+      auto const sum = sum_stream::read(m.data() + at, m.extent(0) - at, length);
+      f(s, sum);
+      at += sum.size();
+    }
+    if (at != m.extent(0)) throw payload_error("is longer than its sections");
+  } catch (payload_error const& e) {
+    l.complain("the message from rank " + std::to_string(from) + ' ' + e.what());
+    return false;
+  }
+  return true;
+}
+
+}  // namespace detail
+}  // namespace gradpress
