@@ -422,6 +422,7 @@ class reducer {
   static void label(member& m) {
     m.method = m.of->live->text();
     if (m.of->joined.data() != nullptr) m.method += " in '" + m.of->name + "' at " + std::to_string(m.offset);
+    if (m.of->watch != nullptr && m.of->watch->assumption) m.method += " with the sum of its signals";
   }
   static buffer<Exec> part_of(buffer<Exec> const& b, member const& m) {
     return Kokkos::subview(b, std::pair{m.offset, m.offset + m.dims.size()});

@@ -53,7 +53,7 @@ TEST_CASE("schedule::link: relative errors count, so that small messages decide 
 
 TEST_CASE("schedule::link: measures what a simulated link charges, equal bit for bit on all ranks") {
   for (int P : {2, 4, 5})
-    for (auto const with : {operation::all_reduce_sum, operation::all_gather}) {
+    for (auto const with : {timed::all_reduce, timed::all_gather}) {
       std::vector<link_cost> found(static_cast<std::size_t>(P));
       run_ranks(P, [&](thread_communicator& c) {
         double const alpha = 50e-6 * (1 + c.rank()), beta = 8e-9;  // the last rank is the slowest
@@ -62,7 +62,7 @@ TEST_CASE("schedule::link: measures what a simulated link charges, equal bit for
             measure_link(slow, {.with = with}, [&] { return slow.simulated_seconds(); });
       });
       double const ranks = P, rounds = std::ceil(std::log2(ranks)), slowest = 50e-6 * ranks;
-      bool const sums = with == operation::all_reduce_sum;
+      bool const sums = with == timed::all_reduce;
       CHECK(near(found[0].alpha, (sums ? 2 : 1) * rounds * slowest));
       CHECK(near(found[0].beta, (sums ? 2 * (ranks - 1) / ranks : ranks - 1) * 8e-9));
       for (auto const& l : found) {
@@ -92,7 +92,7 @@ TEST_CASE("schedule::link: a real clock gives numbers that can be used; one rank
   CHECK(l.alpha >= 0);
   CHECK(l.beta >= 0);
   run_ranks(2, [](thread_communicator& c) {
-    auto const of_two = measure_link(c, {.with = operation::all_gather, .sizes = {64, 65536}});
+    auto const of_two = measure_link(c, {.with = timed::all_gather, .sizes = {64, 65536}});
     test::demand(std::isfinite(of_two.seconds(1e6)) && of_two.alpha >= 0 && of_two.beta >= 0, "not usable");
   });
 }
@@ -102,7 +102,6 @@ TEST_CASE("schedule::link: options that cannot be measured are refused") {
   auto const refused = [&](link_options const& o, char const* why) {
     CHECK_THROWS_WITH_AS(measure_link(alone, o), doctest::Contains(why), configuration_error);
   };
-  refused({.with = operation::all_to_all}, "all_reduce_sum or all_gather");
   refused({.sizes = {}}, "at least one size");
   refused({.sizes = {6}}, "multiples of 4, not 6");
   refused({.repetitions = 0}, "repetitions");

@@ -24,9 +24,12 @@ struct link_cost {
   [[nodiscard]] constexpr double seconds(double bytes) const noexcept { return alpha + beta * bytes; }
 };
 
+/// The collective that is timed.
+enum class timed { all_reduce, all_gather };
+
 /// How a link is measured. Equal on all ranks.
 struct link_options {
-  operation with = operation::all_reduce_sum;                                               ///< or all_gather
+  timed with = timed::all_reduce;
   std::vector<std::size_t> sizes = {1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20};  ///< bytes, multiples of 4
   int repetitions = 5;  ///< of each size; the shortest counts
 };
@@ -69,8 +72,6 @@ link_cost measure_link(C& comm, link_options const& options, Clock const& clock)
   auto const refuse = [&](std::string const& why) {
     throw configuration_error("measure_link: rank " + std::to_string(comm.rank()) + ": " + why);
   };
-  if (options.with != operation::all_reduce_sum && options.with != operation::all_gather)
-    refuse("a link is measured with all_reduce_sum or all_gather");
   if (options.repetitions < 1) refuse("repetitions must be at least 1");
   if (options.sizes.empty()) refuse("sizes must hold at least one size");
   for (auto const m : options.sizes)
@@ -78,7 +79,7 @@ link_cost measure_link(C& comm, link_options const& options, Clock const& clock)
 
   auto const ranks = static_cast<std::size_t>(comm.size());
   auto const most = *std::max_element(options.sizes.begin(), options.sizes.end());
-  bool const gathers = options.with == operation::all_gather;
+  bool const gathers = options.with == timed::all_gather;
   std::vector<float> mine(most / sizeof(float)), all(gathers ? ranks * mine.size() : 0);
   std::vector<std::byte> here(ranks);
   collective::room_t room;
