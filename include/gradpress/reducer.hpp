@@ -117,8 +117,8 @@ class reducer {
     std::uint64_t key = 0;
     std::unique_ptr<coder<Exec>> live;
     std::vector<lane*> lanes;  // one a phase of a round
-    lane* (*find_payload)(reducer&,
-                          unit const&) = nullptr;  // the last of them, by the exchange's knobs as they are now
+    // The last of them, by the exchange's knobs as they are now.
+    lane* (*find_payload)(reducer&, unit const&) = nullptr;
     std::vector<member*> members;
     buffer<Exec> joined;  // of a group whose gradients do not lie end to end
     float* gradient = nullptr;
@@ -242,8 +242,7 @@ class reducer {
   /// Changes a knob of a tensor's method, from the next step on: "density", or "top_k.density" where several of its
   /// policies have a knob of that name. All ranks must do so before the same step; the next `average` compares.
   /// Memories stay and workspace is sized anew. Of a group it changes for all tensors. Ends a schedule that the knob
-  /// followed.
-  /// Throws `configuration_error` that says what is legal, and has then changed nothing.
+  /// followed. Throws `configuration_error` that says what is legal, and has then changed nothing.
   void set(tensor t, std::string_view knob, double value) { set(t, knob, number_text(value)); }
   /// The same by text, for knobs that are names: `set(t, "dropped", "published")`.
   void set(tensor t, std::string_view knob, std::string_view value) { change_by_user(t, knob, value); }
