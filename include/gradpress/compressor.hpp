@@ -21,6 +21,7 @@
 #include <gradpress/feedback/none.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/entries.hpp>
+#include <gradpress/kernel/norm.hpp>
 #include <gradpress/project/identity.hpp>
 #include <gradpress/quantize/none.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>
@@ -280,6 +281,36 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   std::string text() const override { return use.text(); }
   /// With its knobs as they are now.
   method const& current() const { return use; }
+
+  // ---- metrics -------------------------------------------------------------------------------------------------
+
+  void signal(context const& ctx, in<Exec> g, view<Exec> out) override {
+    auto const whole = use.feedback.compensate(ctx, g, memory, out);
+    if (whole.data() != out.data()) kernel::copy(ctx.exec, whole.data(), whole.extent(0), out.data());
+  }
+  double left_behind(context const& ctx, bytes<Exec> message) override {
+    auto const n = dims.size();
+    auto const partial = ctx.template scratch<double>(kernel::dense_chunks(n));
+    if constexpr (direct && has_memory) {
+      return kernel::norm(ctx.exec, rest.data(), n, partial.data());  // my contribution has left it already
+    } else {
+      auto const left = ctx.scratch(n);
+      if constexpr (direct) {
+        kernel::copy(ctx.exec, a.data(), n, left.data());
+        add_own(ctx, message, -1.f, left);
+        return kernel::norm(ctx.exec, left.data(), n, partial.data());
+      } else {
+        auto mine = view<Exec>(own);
+        if constexpr (!has_memory) {
+          mine = ctx.scratch(count_of(ctx.phase));
+          kernel::fill_zero(ctx.exec, mine.data(), mine.extent(0));
+          add_own(ctx, message, 1.f, mine);
+        }
+        auto const delivered = use.projector.lift(ctx, dims, in<Exec>(mine), basis, left);
+        return kernel::distance(ctx.exec, a.data(), 1, delivered.data(), n, partial.data());
+      }
+    }
+  }
 
   // ---- what exchanges ask for ----------------------------------------------------------------------------------
 
@@ -561,30 +592,32 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   /// What of mine is about to arrive, as really decoded from my own message, leaves the signal.
   void contribute(context const& ctx, bytes<Exec> message) {
     if constexpr (has_memory && !fuses_quantize) {
-      auto const n = count_of(ctx.phase);
-      if constexpr (!direct) kernel::fill_zero(ctx.exec, own.data(), n);
-      auto const target = view<Exec>(direct ? rest : own);
-      constexpr float sign = direct ? -1.f : 1.f;
-      if constexpr (chunked) {
-        std::size_t at = 0;
-        for (int p = 0; p < ctx.world; ++p) {
-          auto const [from, length] = chunk(n, p, ctx.world);
-          auto const size = use.quantizer.code_bytes(length);
-          accumulate(ctx, in_bytes<Exec>(part(message, at, size)), sign, part(target, from, length));
-          at += padded(size);
-        }
+      if constexpr (!direct) kernel::fill_zero(ctx.exec, own.data(), count_of(ctx.phase));
+      add_own(ctx, message, direct ? -1.f : 1.f, view<Exec>(direct ? rest : own));
+    }
+  }
+  /// Coefficients of my own message, decoded: subtracted from `target`, or, behind a projector, added to zeros.
+  void add_own(context const& ctx, bytes<Exec> message, float sign, view<Exec> target) {
+    auto const n = count_of(ctx.phase);
+    if constexpr (chunked) {
+      std::size_t at = 0;
+      for (int p = 0; p < ctx.world; ++p) {
+        auto const [from, length] = chunk(n, p, ctx.world);
+        auto const size = use.quantizer.code_bytes(length);
+        accumulate(ctx, in_bytes<Exec>(part(message, at, size)), sign, part(target, from, length));
+        at += padded(size);
+      }
+    } else {
+      auto const l = layout::read(use.selector, use.quantizer, use.indices, message, n);
+      if constexpr (dense) {
+        accumulate(ctx, l.codes, sign, part(target, 0, n));
       } else {
-        auto const l = layout::read(use.selector, use.quantizer, use.indices, message, n);
-        if constexpr (dense) {
-          accumulate(ctx, l.codes, sign, part(target, 0, n));
-        } else {
-          auto const sent = ctx.scratch(l.count);
-          decode(ctx, l.codes, sent);
-          if constexpr (direct)
-            kernel::subtract_at(ctx.exec, target.data(), kept.indices.data(), sent.data(), l.count);
-          else
-            kernel::put_at(target.data(), kept.indices.data(), sent.data(), l.count);
-        }
+        auto const sent = ctx.scratch(l.count);
+        decode(ctx, l.codes, sent);
+        if constexpr (direct)
+          kernel::subtract_at(ctx.exec, target.data(), kept.indices.data(), sent.data(), l.count);
+        else
+          kernel::put_at(target.data(), kept.indices.data(), sent.data(), l.count);
       }
     }
   }

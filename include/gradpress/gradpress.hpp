@@ -21,6 +21,7 @@
 #include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/metrics/csv.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
@@ -30,6 +31,8 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
+#include <gradpress/schedule/link.hpp>
+#include <gradpress/schedule/merge_plan.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/schedule/warm_up.hpp>
 #include <gradpress/scope/scopes.hpp>

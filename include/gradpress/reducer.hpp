@@ -11,6 +11,8 @@
 #include <gradpress/concepts/scope.hpp>
 #include <gradpress/core/checkpoint.hpp>
 #include <gradpress/core/consensus.hpp>
+#include <gradpress/core/measurement.hpp>
+#include <gradpress/kernel/norm.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -35,13 +37,19 @@ struct statistics {
   std::uint64_t bytes_sent = 0;     ///< this rank's contribution to its collectives; ranks of a tree differ
   std::uint64_t dense_bytes = 0;    ///< what the same gradients are as floats: n x 4
   std::uint64_t messages = 0;       ///< collectives called for gradients
-  std::uint64_t control_bytes = 0;  ///< agreement before and vote after each step
+  std::uint64_t control_bytes = 0;  ///< agreement before and vote after each step, and sums that `watch` asks for
   double encode_seconds = 0, exchange_seconds = 0, decode_seconds = 0;
 
   /// Dense bytes over bytes sent; 0 before the first step.
   [[nodiscard]] double ratio() const noexcept {
     return bytes_sent == 0 ? 0 : static_cast<double>(dense_bytes) / static_cast<double>(bytes_sent);
   }
+};
+
+/// What is measured of a watched tensor beyond what costs little.
+struct watch_options {
+  /// The ratio of the gTop-k assumption. Costs a dense all-reduce and 4 bytes an element; all ranks must ask for it.
+  bool assumption = false;
 };
 
 /// Averages gradients over the ranks of a communicator, each tensor by its own method.
@@ -90,6 +98,13 @@ class reducer {
     std::function<double(std::uint64_t)> value;
     double applied;
   };
+  /// Who is told of a tensor's steps, and what there is to tell.
+  struct watched {
+    std::function<void(measurement const&)> tell;
+    bool assumption = false;
+    measurement now;
+    buffer<Exec> sum;  // of all ranks' signals
+  };
   using texts = std::map<std::string, std::string>;
   /// What is compressed as one: a tensor, or a group of them end to end.
   struct unit {
@@ -97,12 +112,13 @@ class reducer {
     std::string method;       // as it was added
     texts as_added, changed;  // knobs that have another value now: what it was, and what it is
     std::vector<followed> schedules;
+    std::unique_ptr<watched> watch;  // null unless somebody watches
     shape dims;
     std::uint64_t key = 0;
     std::unique_ptr<coder<Exec>> live;
     std::vector<lane*> lanes;  // one a phase of a round
-    lane* (*find_payload)(reducer&,
-                          unit const&) = nullptr;  // the last of them, by the exchange's knobs as they are now
+    // The last of them, by the exchange's knobs as they are now.
+    lane* (*find_payload)(reducer&, unit const&) = nullptr;
     std::vector<member*> members;
     buffer<Exec> joined;  // of a group whose gradients do not lie end to end
     float* gradient = nullptr;
@@ -122,6 +138,7 @@ class reducer {
   consensus consensus_;
   failure failure_;
   statistics statistics_;
+  std::unique_ptr<counted_transport> counted_;  // null unless somebody watches
   bool can_roll_back_ = false;
 
  public:
@@ -223,9 +240,9 @@ class reducer {
   }
 
   /// Changes a knob of a tensor's method, from the next step on: "density", or "top_k.density" where several of its
-  /// policies have a knob of that name. All ranks must do so before the same step; the next `average` compares. Memories
-  /// stay and workspace is sized anew. Of a group it changes for all tensors. Ends a schedule that the knob followed.
-  /// Throws `configuration_error` that says what is legal, and has then changed nothing.
+  /// policies have a knob of that name. All ranks must do so before the same step; the next `average` compares.
+  /// Memories stay and workspace is sized anew. Of a group it changes for all tensors. Ends a schedule that the knob
+  /// followed. Throws `configuration_error` that says what is legal, and has then changed nothing.
   void set(tensor t, std::string_view knob, double value) { set(t, knob, number_text(value)); }
   /// The same by text, for knobs that are names: `set(t, "dropped", "published")`.
   void set(tensor t, std::string_view knob, std::string_view value) { change_by_user(t, knob, value); }
@@ -238,6 +255,27 @@ class reducer {
     auto const value = static_cast<double>(schedule(number_));
     auto name = change_by_user(t, knob, number_text(value)).name;
     tensors_[t.index]->of->schedules.push_back({std::move(name), std::move(schedule), value});
+  }
+
+  /// Calls observer(measurement) at the end of every step of this tensor, or of the group that it belongs to; after the
+  /// step stands, so what the observer throws leaves `average` and undoes nothing. A null observer ends it. One
+  /// observer a tensor. Costs a few passes over the tensor and the clock; nothing where nobody watches.
+  void watch(tensor t, std::function<void(measurement const&)> observer, watch_options options = {}) {
+    if (t.index >= tensors_.size())
+      throw configuration_error("gradpress: rank " + std::to_string(rank()) +
+                                ": a tensor was to be watched that this reducer does not know");
+    auto& u = *tensors_[t.index]->of;
+    u.watch.reset();
+    if (observer) {
+      u.watch = std::make_unique<watched>();
+      u.watch->tell = std::move(observer);
+      u.watch->assumption = options.assumption;
+      if (options.assumption) u.watch->sum = unwritten<Exec>("gradpress::sum", u.dims.size());
+    }
+    for (auto* m : u.members) label(*m);
+    bool const any = std::any_of(units_.begin(), units_.end(), [](auto const& v) { return v->watch != nullptr; });
+    if (!any) counted_.reset();
+    if (any && counted_ == nullptr) counted_ = std::make_unique<counted_transport>(*comm_);
   }
 
   /// Hands in a gradient of rows x cols floats, row-major; it must stay valid until `average` returns.
@@ -261,9 +299,11 @@ class reducer {
   void average() {
     try {
       follow_schedules();
+      if (counted_ != nullptr) begin_measuring();
       agree();
       int const phases = most_phases();
       for (int phase = 0; phase < phases; ++phase) run_phase(phase);
+      if (counted_ != nullptr) add_signals();
       vote();
     } catch (communicator_error const& e) {
       comm_->abandon(e.what());
@@ -381,6 +421,7 @@ class reducer {
   static void label(member& m) {
     m.method = m.of->live->text();
     if (m.of->joined.data() != nullptr) m.method += " in '" + m.of->name + "' at " + std::to_string(m.offset);
+    if (m.of->watch != nullptr && m.of->watch->assumption) m.method += " with the sum of its signals";
   }
   static buffer<Exec> part_of(buffer<Exec> const& b, member const& m) {
     return Kokkos::subview(b, std::pair{m.offset, m.offset + m.dims.size()});
@@ -526,7 +567,10 @@ class reducer {
       auto& l = *named.second;
       auto& letter = l.at(phase);
       if (letter.sections.empty()) continue;
-      guarded(phase, named.first.c_str(), [&] { l.run(context(phase), *comm_, letter); });
+      transport& by = counted_ != nullptr ? *counted_ : *comm_;
+      auto const begun = counted_ != nullptr ? clock::now() : middle;
+      guarded(phase, named.first.c_str(), [&] { l.run(context(phase), by, letter); });
+      if (counted_ != nullptr) share(l, letter, phase, since(begun));
       arena_->release();
       statistics_.bytes_sent += letter.sent;
       statistics_.messages += letter.messages;
@@ -554,9 +598,11 @@ class reducer {
     auto& letter = lane_in(u, phase).at(phase);
     auto const ctx = context(u, phase);
     auto const room = letter.room(u.live->capacity(phase, comm_->size()));
+    auto const start = u.watch != nullptr ? clock::now() : clock::time_point{};
     std::size_t size = 0;
     if (!failure_ && phase == 0) join(u);
     if (!failure_) attempt(u, [&] { size = u.live->encode(ctx, in<Exec>(u.gradient, u.dims.size()), room); });
+    if (u.watch != nullptr && !failure_) measure_signal(u, ctx, part(room, 0, size), since(start));
     if (failure_) size = u.live->silence(ctx, room);
     arena_->release();
     u.section = letter.sections.size();
@@ -567,11 +613,13 @@ class reducer {
     if (failure_) return;
     auto const ctx = context(u, phase);
     auto const arrived = arrival_of(u, phase);
+    auto const start = u.watch != nullptr ? clock::now() : clock::time_point{};
     attempt(u, [&] {
       u.live->check(ctx, arrived);
       arena_->release();
       if (phase + 1 < u.live->phases()) u.live->accept(ctx, arrived);
     });
+    if (u.watch != nullptr) u.watch->now.decode_seconds += since(start);
     arena_->release();
   }
   arrival<Exec> arrival_of(unit const& u, int phase) const {
@@ -590,9 +638,11 @@ class reducer {
       u->committed = u->staged;
       if (!u->staged) continue;
       auto const last = u->live->phases() - 1;
+      auto const begun = u->watch != nullptr ? clock::now() : start;
       u->live->commit(context(*u, last), view<Exec>(u->gradient, u->dims.size()), arrival_of(*u, last));
       split(*u);
       arena_->release();
+      if (u->watch != nullptr) measure_update(*u, since(begun));
       statistics_.dense_bytes += 4 * u->dims.size();
     }
     unstage_all();
@@ -601,6 +651,84 @@ class reducer {
     ++statistics_.steps;
     can_roll_back_ = true;
     statistics_.decode_seconds += since(start);
+    if (counted_ != nullptr) tell();
+  }
+
+  // ---- metrics: only where somebody watches --------------------------------------------------------------------
+
+  void begin_measuring() {
+    static_cast<void>(counted_->take());
+    for (auto& u : units_)
+      if (u->watch != nullptr) u->watch->now = {.tensor = u->name, .step = number_, .elements = u->dims.size()};
+  }
+  double* partial(unit const& u) const {
+    return arena_->template take<double>(kernel::dense_chunks(u.dims.size())).data();
+  }
+  void measure_signal(unit& u, step<Exec> const& ctx, bytes<Exec> message, double seconds) {
+    auto& now = u.watch->now;
+    now.encode_seconds += seconds;
+    if (ctx.phase + 1 < u.live->phases()) return;
+    attempt(u, [&] {
+      auto const n = u.dims.size();
+      auto const signal = arena_->template take<float>(n);
+      u.live->signal(ctx, in<Exec>(u.gradient, n), signal);
+      now.signal = kernel::norm(exec_, signal.data(), n, partial(u));
+      now.left_behind = u.live->left_behind(ctx, message);
+    });
+  }
+  /// Bytes and seconds of a letter, by the size of its sections.
+  void share(lane const& l, letter<Exec> const& of, int phase, double seconds) {
+    auto const received = counted_->take();
+    std::size_t all = 0;
+    for (auto const& s : of.sections) all += s.size;
+    auto const weight = [&](auto const& s) { return static_cast<double>(all == 0 ? 1 : s.size); };
+    double const whole = all == 0 ? static_cast<double>(of.sections.size()) : static_cast<double>(all);
+    for (auto& u : units_) {
+      if (u->watch == nullptr || !in_phase(*u, phase) || &lane_in(*u, phase) != &l) continue;
+      double before = 0;
+      for (std::size_t i = 0; i < u->section; ++i) before += weight(of.sections[i]);
+      auto const its = weight(of.sections[u->section]);
+      auto const until = [&](std::uint64_t bytes, double end) {
+        return static_cast<std::uint64_t>(static_cast<double>(bytes) * (end / whole));
+      };
+      auto& now = u->watch->now;
+      now.bytes_sent += until(of.sent, before + its) - until(of.sent, before);
+      now.bytes_received += until(received, before + its) - until(received, before);
+      now.exchange_seconds += seconds * its / whole;
+    }
+  }
+  /// The sum of all ranks' signals, where it is asked for; while a step may still fail, since memories go with it.
+  void add_signals() {
+    for (auto& u : units_) {
+      if (!u->staged || u->watch == nullptr || !u->watch->assumption) continue;
+      auto const& sum = u->watch->sum;
+      kernel::fill_zero(exec_, sum.data(), sum.extent(0));
+      if (!failure_)
+        attempt(*u, [&] {
+          u->live->signal(context(*u, u->live->phases() - 1), in<Exec>(u->gradient, u->dims.size()), view<Exec>(sum));
+        });
+      guarded(most_phases(), "sum of signals", [&] { comm_->all_reduce_sum(scalar::f32, sum.data(), sum.extent(0)); });
+      statistics_.control_bytes += 4 * sum.extent(0);
+    }
+  }
+  void measure_update(unit& u, double seconds) {
+    auto& now = u.watch->now;
+    now.decode_seconds += seconds;
+    auto const n = u.dims.size();
+    auto const kept = kernel::count_nonzero(exec_, u.gradient, n, partial(u));
+    auto const density = n == 0 ? 0 : static_cast<double>(kept) / static_cast<double>(n);
+    now.update_density = density;
+    if (u.watch->assumption) {
+      auto const* sum = u.watch->sum.data();
+      auto const at_random = std::sqrt(1 - density) * kernel::norm(exec_, sum, n, partial(u));
+      auto const lost = kernel::distance(exec_, sum, static_cast<double>(size()), u.gradient, n, partial(u));
+      now.assumption = at_random > 0 ? lost / at_random : 0;
+    }
+    arena_->release();
+  }
+  void tell() {
+    for (auto& u : units_)
+      if (u->committed && u->watch != nullptr) u->watch->tell(u->watch->now);
   }
 
   // ---- errors --------------------------------------------------------------------------------------------------

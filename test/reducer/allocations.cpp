@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <ctime>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define COUNTS_ALLOCATIONS 0
@@ -30,6 +31,14 @@
 #endif
 
 #if COUNTS_ALLOCATIONS
+#include <sys/syscall.h>
+#include <unistd.h>
+// Whoever asks for the time comes through here.
+static std::atomic<long> clock_readings{0};
+extern "C" int clock_gettime(clockid_t which, timespec* now) noexcept {
+  ++clock_readings;
+  return static_cast<int>(syscall(SYS_clock_gettime, which, now));
+}
 // Everything in this program that asks for memory comes through here: new, Kokkos, the standard library.
 static std::atomic<long> allocations{0};
 extern "C" {
@@ -103,6 +112,49 @@ TEST_CASE("reducer: no allocation after the first step") {
     if (m != 0)
       throw std::runtime_error("rank " + std::to_string(c.rank()) + " saw " + std::to_string(m) + " allocations");
   });
+#else
+  MESSAGE("SKIP: allocations can be counted with glibc and without sanitizers only");
+#endif
+}
+
+TEST_CASE("reducer: watching allocates nothing after the first step; not watching reads no clock for any tensor") {
+#if COUNTS_ALLOCATIONS
+  static constexpr std::size_t n = 200 * 1000;
+  self_communicator alone;
+  reducer r{gradpress::serial{}, alone};
+  std::vector<reducer<gradpress::serial>::tensor> const t = {
+      r.add("topk", n, 1, top_k_sgd(0.01)), r.add("powersgd", 400, 500, power_sgd()),
+      r.add("block", n, 1, compress_with(random_block{}, error_feedback{})), r.add("ternary", n, 1, tern_grad())};
+  std::vector<float> g(n);
+  struct cost {
+    long memory, clock;
+  };
+  auto const step = [&](std::size_t tensors) {
+    cost const before = {allocations, clock_readings};
+    for (std::size_t i = 0; i < tensors; ++i) {
+      for (std::size_t j = 0; j < n; ++j) g[j] = key{1}.uniform(j) - 0.5f;
+      r.stage(t[i], std::span(g));  // one gradient for all is good enough here
+    }
+    r.average();
+    return cost{allocations - before.memory, clock_readings - before.clock};
+  };
+  step(4), step(4);
+  auto const of_two = step(2), of_four = step(4);
+  CHECK(of_four.memory == 0);
+  CHECK(of_four.clock == of_two.clock);  // both have two phases; nothing is read a tensor
+  CHECK(of_four.clock > 0);              // the clock is seen: the statistics' own stages
+
+  int told = 0;
+  for (auto const& one : t) r.watch(one, [&](measurement const&) { ++told; }, {.assumption = true});
+  step(4);
+  auto const watched = step(4);
+  CHECK(watched.memory == 0);
+  CHECK(watched.clock > of_four.clock);
+  CHECK(told == 8);
+  for (auto const& one : t) r.watch(one, nullptr);
+  auto const after = step(4);
+  CHECK(after.memory == 0);
+  CHECK(after.clock == of_four.clock);
 #else
   MESSAGE("SKIP: allocations can be counted with glibc and without sanitizers only");
 #endif

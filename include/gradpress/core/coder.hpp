@@ -58,6 +58,11 @@ class coder {
   /// What ranks compare, knobs as they are now.
   [[nodiscard]] virtual std::string text() const = 0;
 
+  /// Metrics: writes the signal, gradient and memory, before the commit. Changes nothing.
+  virtual void signal(step<Exec> const&, in<Exec> g, view<Exec> out) = 0;
+  /// Metrics: norm of the signal less what `message`, just encoded in the last phase, holds of it.
+  virtual double left_behind(step<Exec> const&, bytes<Exec> message) = 0;
+
   /// Merging exchanges: folds `theirs` into `mine`; with `keeps`, this rank's memory takes what the merge drops.
   virtual void merge(step<Exec> const&, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) = 0;
   /// Merging exchanges: how many coefficients this phase's indices may name.
