@@ -72,9 +72,18 @@ class counted_transport final : public transport {
     inner_.send_recv(to, out, from, in);
     received_ += from < 0 ? 0 : in.size();
   }
+  void send_recv_v(int to, std::span<std::byte const> out, int from, std::span<std::byte> in) override {
+    inner_.send_recv_v(to, out, from, in);
+    received_ += from < 0 ? 0 : in.size();
+  }
   void all_to_all(std::span<std::byte const> out, std::span<std::byte> in) override {
     inner_.all_to_all(out, in);
     received_ += in.size() - in.size() / static_cast<std::size_t>(size());
+  }
+  void all_to_all_v(std::span<std::byte const> out, std::span<std::size_t const> out_sizes, std::span<std::byte> in,
+                    std::span<std::size_t const> in_sizes) override {
+    inner_.all_to_all_v(out, out_sizes, in, in_sizes);
+    received_ += in.size() - in_sizes[static_cast<std::size_t>(rank())];
   }
   void abandon(std::string_view why) noexcept override { inner_.abandon(why); }
 
