@@ -17,7 +17,7 @@
 #include <gradpress/core/memory.hpp>
 #include <gradpress/encode/message.hpp>
 #include <gradpress/encode/sum_stream.hpp>
-#include <gradpress/exchange/automatic.hpp>
+#include <gradpress/exchange/by_kind.hpp>
 #include <gradpress/feedback/none.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/entries.hpp>
@@ -107,6 +107,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   static constexpr bool chunked = chunks_tensors<X>;
   static constexpr bool sums = method::kind.combines == combination::merge;
   static constexpr bool has_addend = requires(F const& f, state_of<F, Exec>& s) { f.addend(s); };
+  static constexpr bool can_go_dense = direct && weighs_dense<X>;
 
   method use;
   shape dims;
@@ -117,7 +118,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   buffer<Exec> coefficients;  // projected, where they are not the signal itself
   buffer<Exec> own;           // my decoded contribution, in coefficients; only behind a projector
   buffer<Exec> values, agreed;
-  in<Exec> a, c, x;  // signal, its coefficients, the values to send; alive inside one step
+  in<Exec> a, c, x;        // signal, its coefficients, the values to send; alive inside one step
+  bool dense_now = false;  // the whole signal travels, as floats that add up
+  bool empty = false;      // the memory holds zeros, and need be neither read nor written
+  bool unkept = false;     // nor was it at the last commit
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
@@ -129,9 +133,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     make_room();
   }
 
-  int phases() const override { return Pr::rounds * steps; }
+  int phases() const override { return dense_now ? 1 : Pr::rounds * steps; }
 
   std::size_t capacity(int phase, int world) const override {
+    if (dense_now) return 4 * dims.size();
     auto const m = use.selector.max_kept(count_of(phase));
     if (leads(phase)) return use.indices.index_bytes(count_of(phase), m);
     if (proposes(phase)) return agreement_bytes(m);
@@ -146,6 +151,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   // ---- one phase, sending side ---------------------------------------------------------------------------------
 
   std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
+    if (dense_now) return write_signal(ctx, g, out);
     if (ctx.phase % steps == 0) prepare(ctx, g);
     if (leads(ctx.phase)) return write_support(ctx, out);
     if constexpr (agreeing<Q>)
@@ -157,6 +163,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   std::size_t silence(context const& ctx, bytes<Exec> out) override {
     kept.count = 0;  // of another phase, whose indices need not fit this one
+    if (dense_now) {
+      clear(out.data(), 4 * dims.size());
+      return 4 * dims.size();
+    }
     if (leads(ctx.phase)) {
       first_entries(use.selector.max_kept(count_of(ctx.phase)));
       return write_support(ctx, out);
@@ -182,6 +192,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void check(context const& ctx, arrival<Exec> arrived) override {
     auto const n = count_of(ctx.phase);
+    if (dense_now) {
+      auto const sum = as<float const>(arrived.messages[0]);
+      return require(kernel::all_finite(ctx.exec, sum.data(), n, finite_room(ctx, n)),
+                     "the sum over the ranks overflowed");
+    }
     if (leads(ctx.phase)) return check_support(ctx, arrived);
     if (proposes(ctx.phase)) {
       auto const proposals = as<float const>(arrived.messages[0]);
@@ -221,6 +236,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
+    if (dense_now) return commit_signal(ctx, g, arrived);
+    empty = unkept = false;
     constexpr bool keep_first = requires { requires F::keeps_gradient; };
     if constexpr (direct) {
       keep(ctx, g);
@@ -247,11 +264,18 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void undo() override {
+    empty = false;
+    if (unkept) return;
     if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
     if constexpr (requires { basis.undo(); }) basis.undo();
   }
 
+  void travel_dense(bool yes) override {
+    if constexpr (can_go_dense) dense_now = yes;
+  }
+
   void visit(visitor const& v) override {
+    empty = false;  // whoever visits may write
     basis.visit(v);
     memory.visit(v);
   }
@@ -290,6 +314,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
   double left_behind(context const& ctx, bytes<Exec> message) override {
     auto const n = dims.size();
+    if (dense_now) return 0;
     auto const partial = ctx.template scratch<double>(kernel::dense_chunks(n));
     if constexpr (direct && has_memory) {
       return kernel::norm(ctx.exec, rest.data(), n, partial.data());  // my contribution has left it already
@@ -432,6 +457,25 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
   static unsigned char* finite_room(context const& ctx, std::size_t n) {
     return ctx.template scratch<unsigned char>(kernel::dense_chunks(n)).data();
+  }
+
+  // ---- the whole signal, dense, where compression does not pay ---------------------------------------------------
+
+  std::size_t write_signal(context const& ctx, in<Exec> g, bytes<Exec> out) {
+    auto const n = dims.size();
+    auto const signal = empty ? g : use.feedback.compensate(ctx, g, memory, rest);
+    require(kernel::all_finite(ctx.exec, signal.data(), n, finite_room(ctx, n)));
+    kernel::copy(ctx.exec, signal.data(), n, as<float>(part(out, 0, 4 * n)).data());
+    if (has_memory && !empty) kernel::fill_zero(ctx.exec, rest.data(), n);  // all of it is delivered
+    return 4 * n;
+  }
+  void commit_signal(context const& ctx, view<Exec> g, arrival<Exec> arrived) {
+    unkept = empty;
+    if (!empty) keep(ctx, g);
+    empty = has_addend;
+    kernel::divide_copy(ctx.exec, as<float const>(arrived.messages[0]).data(), g.extent(0),
+                        static_cast<float>(ctx.world), g.data());
+    if constexpr (requires { use.feedback.apply(ctx, g, memory); }) use.feedback.apply(ctx, g, memory);
   }
 
   // ---- the stages ----------------------------------------------------------------------------------------------
@@ -801,7 +845,7 @@ constexpr auto compress_with(P... p) {
     auto const selector = detail::pick<family::selector>(select_all{}, p...);
     auto const quantizer = detail::pick<family::quantizer>(detail::default_quantizer(selector), p...);
     auto const memory = detail::pick<family::feedback>(no_feedback{}, p...);
-    auto const wanted = detail::pick<family::exchange>(automatic{}, p...);
+    auto const wanted = detail::pick<family::exchange>(by_kind{}, p...);
     auto const indices = detail::pick<family::index_code>(raw_index{}, p...);
     using Pr = std::remove_const_t<decltype(projector)>;
     using S = std::remove_const_t<decltype(selector)>;

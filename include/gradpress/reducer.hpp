@@ -6,6 +6,7 @@
 /// message.
 
 #include <gradpress/communicate/adapt.hpp>
+#include <gradpress/communicate/link.hpp>
 #include <gradpress/compressor.hpp>
 #include <gradpress/concepts/schedule.hpp>
 #include <gradpress/concepts/scope.hpp>
@@ -21,6 +22,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +31,8 @@ namespace gradpress {
 /// Settings that must be equal on all ranks.
 struct reducer_options {
   std::uint64_t seed = 0;  ///< of every random number
+  /// What collectives cost here, for `automatic`; measured when it is needed and not given.
+  std::optional<link_costs> link{};
 };
 
 /// What happened so far on this rank. Counts grow from the reducer's creation or the last `reset_statistics`.
@@ -37,6 +41,7 @@ struct statistics {
   std::uint64_t bytes_sent = 0;     ///< this rank's contribution to its collectives; ranks of a tree differ
   std::uint64_t dense_bytes = 0;    ///< what the same gradients are as floats: n x 4
   std::uint64_t messages = 0;       ///< collectives called for gradients
+  std::uint64_t sent_dense = 0;     ///< times that `automatic` sent a tensor dense, because compression did not pay
   std::uint64_t control_bytes = 0;  ///< agreement before and vote after each step, and sums that `watch` asks for
   double encode_seconds = 0, exchange_seconds = 0, decode_seconds = 0;
 
@@ -59,7 +64,7 @@ struct watch_options {
 ///             the first byte and on success before anything changes; a difference is the same exception on all ranks.
 /// - Errors    after any exception gradients, memories, factors and the step number are as before the call.
 /// - Memory    4 bytes an element of state where there is error feedback and as much again as workspace; messages; no
-///             allocation after the first step.
+///             allocation after the first step, but for the third where `automatic` then chooses another way.
 /// - Threads   one reducer a thread; several reducers may live in one process.
 template <class Exec>
 class reducer {
@@ -70,6 +75,9 @@ class reducer {
     message_kind kind;
     virtual ~lane() = default;
     virtual void run(step<Exec> const&, transport&, letter<Exec>&) const = 0;
+    int way = 0;  // of an exchange that has several
+    [[nodiscard]] virtual std::span<std::string_view const> ways() const { return {}; }
+    [[nodiscard]] virtual double forecast(int, link_costs const&, message_load const&) const { return 0; }
     letter<Exec>& at(int phase) {
       while (letters.size() <= static_cast<std::size_t>(phase)) letters.push_back(std::make_unique<letter<Exec>>(kind));
       return *letters[static_cast<std::size_t>(phase)];
@@ -80,6 +88,16 @@ class reducer {
     X exchange;
     explicit lane_of(X const& x, message_kind k) : exchange(x) { this->kind = k; }
     void run(step<Exec> const& ctx, transport& t, letter<Exec>& l) const override { exchange.run(ctx, t, l); }
+    std::span<std::string_view const> ways() const override {
+      if constexpr (weighs_dense<X>)
+        return this->kind.combines == combination::merge ? X::ways : std::span(X::ways).first(1);
+      return {};
+    }
+    double forecast([[maybe_unused]] int w, [[maybe_unused]] link_costs const& c,
+                    [[maybe_unused]] message_load const& m) const override {
+      if constexpr (weighs_dense<X>) return X::forecast(static_cast<typename X::way>(w), c, m);
+      return 0;
+    }
   };
   struct unit;
   /// What the user named.
@@ -105,6 +123,13 @@ class reducer {
     measurement now;
     buffer<Exec> sum;  // of all ranks' signals
   };
+  /// What `automatic` knows of a tensor.
+  struct weighed {
+    int steps = 0;  // compressed ones since it was added or a knob of it changed
+    bool done = false;
+    double seconds = 0;  // of the codec, in the last of them
+    std::string why = "all_gather: not yet weighed";
+  };
   using texts = std::map<std::string, std::string>;
   /// What is compressed as one: a tensor, or a group of them end to end.
   struct unit {
@@ -116,7 +141,10 @@ class reducer {
     shape dims;
     std::uint64_t key = 0;
     std::unique_ptr<coder<Exec>> live;
-    std::vector<lane*> lanes;  // one a phase of a round
+    std::vector<lane*> lanes;         // one a phase of a round
+    std::unique_ptr<weighed> choice;  // null unless the exchange weighs its ways
+    lane* dense = nullptr;            // then: where it travels dense
+    bool dense_now = false;
     // The last of them, by the exchange's knobs as they are now.
     lane* (*find_payload)(reducer&, unit const&) = nullptr;
     std::vector<member*> members;
@@ -301,6 +329,7 @@ class reducer {
       follow_schedules();
       if (counted_ != nullptr) begin_measuring();
       agree();
+      weigh();
       int const phases = most_phases();
       for (int phase = 0; phase < phases; ++phase) run_phase(phase);
       if (counted_ != nullptr) add_signals();
@@ -354,6 +383,12 @@ class reducer {
   /// Fused messages a phase: how many groups of tensors cannot travel together.
   [[nodiscard]] std::size_t lanes() const noexcept { return lanes_.size(); }
   /// Its policies and their knobs as they are now.
+  /// How a tensor whose exchange is `automatic` travels, and why: "dense: ..." or the name of an exchange and the times
+  /// that were expected. Empty for any other.
+  [[nodiscard]] std::string choice(tensor t) const {
+    auto const& c = tensors_.at(t.index)->of->choice;
+    return c == nullptr ? std::string() : c->why;
+  }
   [[nodiscard]] std::string method(tensor t) const { return tensors_.at(t.index)->of->live->text(); }
   /// Calls v(name, buffer) for each piece of state of a tensor, as a checkpoint would see it.
   void visit(tensor t, typename coder<Exec>::visitor const& v) {
@@ -398,6 +433,10 @@ class reducer {
       return r.lane_for(now.exchange, now.kind);
     };
     u->lanes.push_back(u->find_payload(*this, *u));
+    if constexpr (weighs_dense<X> && keeps_coordinates<Pr>) {
+      u->choice = std::make_unique<weighed>();
+      u->dense = lane_for(all_reduce{}, dense_kind);
+    }
     can_roll_back_ = false;
     auto const at = std::upper_bound(units_.begin(), units_.end(), u,
                                      [](auto const& a, auto const& b) { return a->name < b->name; });
@@ -418,10 +457,16 @@ class reducer {
     return {tensors_.size() - 1};
   }
   /// What ranks compare of a tensor.
-  static void label(member& m) {
+  void label(member& m) const {
     m.method = m.of->live->text();
     if (m.of->joined.data() != nullptr) m.method += " in '" + m.of->name + "' at " + std::to_string(m.offset);
     if (m.of->watch != nullptr && m.of->watch->assumption) m.method += " with the sum of its signals";
+    if (m.of->choice != nullptr && options_.link)
+      m.method += " over " + text_of(options_.link->sum) + " and " + text_of(options_.link->gather);
+    if (m.of->dense_now) m.method += ", dense";
+  }
+  static std::string text_of(link_cost const& c) {
+    return detail::knob_text(c.alpha) + " s + " + detail::knob_text(c.beta) + " s/byte";
   }
   static buffer<Exec> part_of(buffer<Exec> const& b, member const& m) {
     return Kokkos::subview(b, std::pair{m.offset, m.offset + m.dims.size()});
@@ -459,11 +504,17 @@ class reducer {
     u.as_added.try_emplace(c.name, c.before);
     u.changed[c.name] = c.after;
     if (u.as_added[c.name] == c.after) u.as_added.erase(c.name), u.changed.erase(c.name);
+    if (u.choice != nullptr) {
+      *u.choice = {};
+      u.dense_now = false;
+      u.live->travel_dense(false);
+    }
     for (auto* m : u.members) label(*m);
     u.lanes.back() = u.find_payload(*this, u);
     std::erase_if(lanes_, [&](auto const& l) {
       return std::none_of(units_.begin(), units_.end(), [&](auto const& other) {
-        return std::find(other->lanes.begin(), other->lanes.end(), l.second.get()) != other->lanes.end();
+        return other->dense == l.second.get() ||
+               std::find(other->lanes.begin(), other->lanes.end(), l.second.get()) != other->lanes.end();
       });
     });
     return c;
@@ -552,8 +603,13 @@ class reducer {
       if (u->staged) most = std::max(most, u->live->phases());
     return most;
   }
+  /// Somebody wants to know how long its codec takes.
+  static bool timed(unit const& u) { return u.watch != nullptr || u.choice != nullptr; }
   static bool in_phase(unit const& u, int phase) { return u.staged && phase < u.live->phases(); }
-  static lane& lane_in(unit const& u, int phase) { return *u.lanes[static_cast<std::size_t>(phase) % u.lanes.size()]; }
+  static lane& lane_in(unit const& u, int phase) {
+    if (u.dense_now) return *u.dense;
+    return *u.lanes[static_cast<std::size_t>(phase) % u.lanes.size()];
+  }
 
   void run_phase(int phase) {
     auto const start = clock::now();
@@ -591,6 +647,7 @@ class reducer {
         if (in_phase(*u, phase) && &lane_in(*u, phase) == l.get())
           capacity += u->live->capacity(phase, comm_->size()), ++sections;
       l->at(phase).open(capacity, sections);
+      l->at(phase).way = l->way;
     }
   }
 
@@ -598,10 +655,12 @@ class reducer {
     auto& letter = lane_in(u, phase).at(phase);
     auto const ctx = context(u, phase);
     auto const room = letter.room(u.live->capacity(phase, comm_->size()));
-    auto const start = u.watch != nullptr ? clock::now() : clock::time_point{};
+    auto const start = timed(u) ? clock::now() : clock::time_point{};
+    if (u.choice != nullptr && phase == 0) u.choice->seconds = 0;
     std::size_t size = 0;
     if (!failure_ && phase == 0) join(u);
     if (!failure_) attempt(u, [&] { size = u.live->encode(ctx, in<Exec>(u.gradient, u.dims.size()), room); });
+    if (u.choice != nullptr) u.choice->seconds += since(start);
     if (u.watch != nullptr && !failure_) measure_signal(u, ctx, part(room, 0, size), since(start));
     if (failure_) size = u.live->silence(ctx, room);
     arena_->release();
@@ -613,13 +672,14 @@ class reducer {
     if (failure_) return;
     auto const ctx = context(u, phase);
     auto const arrived = arrival_of(u, phase);
-    auto const start = u.watch != nullptr ? clock::now() : clock::time_point{};
+    auto const start = timed(u) ? clock::now() : clock::time_point{};
     attempt(u, [&] {
       u.live->check(ctx, arrived);
       arena_->release();
       if (phase + 1 < u.live->phases()) u.live->accept(ctx, arrived);
     });
     if (u.watch != nullptr) u.watch->now.decode_seconds += since(start);
+    if (u.choice != nullptr) u.choice->seconds += since(start);
     arena_->release();
   }
   arrival<Exec> arrival_of(unit const& u, int phase) const {
@@ -638,10 +698,12 @@ class reducer {
       u->committed = u->staged;
       if (!u->staged) continue;
       auto const last = u->live->phases() - 1;
-      auto const begun = u->watch != nullptr ? clock::now() : start;
+      auto const begun = timed(*u) ? clock::now() : start;
       u->live->commit(context(*u, last), view<Exec>(u->gradient, u->dims.size()), arrival_of(*u, last));
       split(*u);
       arena_->release();
+      if (u->choice != nullptr) u->choice->seconds += since(begun), ++u->choice->steps;
+      if (u->dense_now) ++statistics_.sent_dense;
       if (u->watch != nullptr) measure_update(*u, since(begun));
       statistics_.dense_bytes += 4 * u->dims.size();
     }
@@ -652,6 +714,132 @@ class reducer {
     can_roll_back_ = true;
     statistics_.decode_seconds += since(start);
     if (counted_ != nullptr) tell();
+  }
+
+  // ---- automatic: which way, and whether at all -------------------------------------------------------------------
+
+  /// The transport with the calls of a communicator, for what is written against those.
+  struct as_communicator {
+    transport& to;
+    [[nodiscard]] int rank() const { return to.rank(); }
+    [[nodiscard]] int size() const { return to.size(); }
+    void all_gather(std::span<std::byte const> mine, std::span<std::byte> all) { to.all_gather(mine, all); }
+    void all_reduce_sum(std::span<float> x) { to.all_reduce_sum(scalar::f32, x.data(), x.size()); }
+  };
+  /// What ranks share of a tensor that is weighed; of each number the largest counts.
+  struct measured_weight {
+    double codec, copy, bytes;
+  };
+
+  /// Weighs the tensors that have taken two compressed steps: the first of them meets cold memory. After the agreement,
+  /// so that all ranks do so in the same step, with the same numbers and the same result.
+  void weigh() {
+    std::size_t elements = 0;
+    std::vector<unit*> due;
+    for (auto& u : units_)
+      if (u->staged && u->choice != nullptr && !u->choice->done && u->choice->steps >= 2) {
+        due.push_back(u.get());
+        elements += u->dims.size();
+      }
+    if (due.empty()) return;
+    constexpr std::size_t worth_it = std::size_t{1} << 16;
+    if (comm_->size() == 1 || elements < worth_it) {
+      for (auto* u : due) u->choice->done = true, u->choice->why = "all_gather: too little to weigh";
+      return;
+    }
+    guarded(0, "measurement of the link", [&] {
+      if (!options_.link) measure_costs();
+      choose(due, share_weights(due));
+    });
+    for (auto* u : due) u->choice->done = true;
+  }
+  void measure_costs() {
+    as_communicator comm{*comm_};
+    link_options how{
+        .with = gradpress::timed::all_reduce, .sizes = {1 << 10, 1 << 16, 1 << 19, 1 << 21}, .repetitions = 3};
+    link_costs costs;
+    costs.sum = measure_link(comm, how);
+    how = {.with = gradpress::timed::all_gather, .sizes = {1 << 10, 1 << 14, 1 << 18}, .repetitions = 3};
+    costs.gather = measure_link(comm, how);
+    options_.link = costs;
+  }
+  std::vector<measured_weight> share_weights(std::vector<unit*> const& due) {
+    std::vector<measured_weight> mine;
+    for (auto const* u : due) {
+      auto const n = u->dims.size();
+      auto const room = arena_->template take<float>(n);
+      double fastest = 0;
+      for (int i = 0; i < 3; ++i) {
+        auto const start = clock::now();
+        kernel::copy(exec_, u->gradient, n, room.data());
+        fence(exec_);
+        fastest = i == 0 ? since(start) : std::min(fastest, since(start));
+      }
+      arena_->release();
+      auto const last = u->live->phases() - 1;
+      auto const& letter = lane_in(*u, last).at(last);
+      mine.push_back({u->choice->seconds, fastest, static_cast<double>(letter.sections[u->section].size)});
+    }
+    auto const ranks = static_cast<std::size_t>(comm_->size());
+    std::vector<measured_weight> all(ranks * mine.size());
+    comm_->all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      auto& w = mine[i % mine.size()];
+      if (i < mine.size()) w = all[i];
+      w = {std::max(w.codec, all[i].codec), std::max(w.copy, all[i].copy), std::max(w.bytes, all[i].bytes)};
+    }
+    return mine;
+  }
+  void choose(std::vector<unit*> const& due, std::vector<measured_weight> const& weights) {
+    auto const& link = *options_.link;
+    auto const load_of = [&](unit const& u, double bytes) {
+      auto const n = static_cast<double>(u.dims.size());
+      return message_load{static_cast<double>(comm_->size()), n, std::min(n, bytes / 8), bytes};
+    };
+    std::map<lane*, message_load> loads;
+    std::vector<double> compressed(due.size()), dense(due.size());
+    auto const share = 1.0 / static_cast<double>(due.size());
+    for (std::size_t i = 0; i < due.size(); ++i) {
+      auto& u = *due[i];
+      auto const load = load_of(u, weights[i].bytes);
+      auto cost = link;
+      cost.gather.alpha *= share;  // messages of a lane travel together
+      auto& l = *u.lanes.back();
+      compressed[i] = weights[i].codec + l.forecast(best_way(l, cost, load), cost, load);
+      // Copied into the message, checked twice, and divided out of it.
+      dense[i] = 3 * weights[i].copy + share * link.sum.alpha + link.sum.beta * 4 * load.coefficients;
+      u.dense_now = dense[i] <= compressed[i];
+      u.live->travel_dense(u.dense_now);
+      for (auto* m : u.members) label(*m);
+      if (u.dense_now) continue;
+      auto& whole = loads[&l];
+      whole.ranks = load.ranks;
+      whole.coefficients += load.coefficients, whole.entries += load.entries, whole.bytes += load.bytes;
+    }
+    for (auto& [l, load] : loads) l->way = best_way(*l, link, load);
+    for (std::size_t i = 0; i < due.size(); ++i)
+      due[i]->choice->why =
+          explain_choice(*due[i], weights[i], load_of(*due[i], weights[i].bytes), compressed[i], dense[i]);
+  }
+  static int best_way(lane const& l, link_costs const& link, message_load const& load) {
+    int best = 0;
+    for (int w = 1; w < static_cast<int>(l.ways().size()); ++w)
+      if (l.forecast(w, link, load) < l.forecast(best, link, load)) best = w;
+    return best;
+  }
+  std::string explain_choice(unit const& u, measured_weight const& w, message_load const& load, double compressed,
+                             double dense) const {
+    auto const ms = [](double seconds) { return detail::knob_text(std::round(seconds * 1e6) / 1e3) + " ms"; };
+    auto const& l = *u.lanes.back();
+    auto text = (u.dense_now ? "dense" : std::string(l.ways()[static_cast<std::size_t>(l.way)])) + ": compressed " +
+                ms(compressed) + " (codec " + ms(w.codec) + "), dense " + ms(dense) +
+                "; P = " + std::to_string(comm_->size()) + ", all-reduce " + text_of(options_.link->sum) +
+                ", all-gather " + text_of(options_.link->gather);
+    if (l.ways().size() > 1)
+      text += "; " + std::to_string(static_cast<std::uint64_t>(load.entries)) + " entries a rank, " +
+              std::to_string(static_cast<std::uint64_t>(expected_union(load.coefficients, load.entries, load.ranks))) +
+              " of " + std::to_string(u.dims.size()) + " expected in the sum";
+    return text;
   }
 
   // ---- metrics: only where somebody watches --------------------------------------------------------------------

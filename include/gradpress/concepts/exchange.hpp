@@ -27,6 +27,12 @@ inline constexpr bool chunks_tensors = requires {
   requires X::chunked;
 };
 
+/// An exchange that has several ways, and for which the reducer weighs them and sending dense against one another.
+template <class X>
+inline constexpr bool weighs_dense = requires {
+  requires X::weighs;
+};
+
 /// An Exchange decides how messages meet.
 ///
 /// | expression                  | result | means                                                                         |
@@ -35,6 +41,7 @@ inline constexpr bool chunks_tensors = requires {
 /// | `X::accepts(kind)`          | bool   | constexpr: may messages of this kind meet here?                               |
 /// | `X::explain<Kind>()`        | bool   | optional, consteval: one plain sentence when they may not                     |
 /// | `X::chunked`                | bool   | optional: true if tensors are cut into one chunk a rank                       |
+/// | `X::weighs`                 | bool   | optional: true if it has `ways`, names of ways to run that give the same sum, of which `letter::way` says one, and `forecast(way, link, load)` in seconds; see automatic |
 /// | `x.run(ctx, transport, letter)` | void | sends the letter and delivers what arrived; a bad message becomes a complaint, never an exception, since the other ranks are waiting |
 template <class X>
 concept exchange = std::semiregular<X> && concepts::has_name<X> && concepts::has_accepts<X> && concepts::has_run<X>;
@@ -60,7 +67,7 @@ consteval bool explain_pair() {
   if constexpr (requires { X::template explain<Kind>(); })
     return X::template explain<Kind>();
   else
-    static_assert(X::accepts(Kind), "Exchange: it does not accept the messages of this composition; use 'automatic'.");
+    static_assert(X::accepts(Kind), "Exchange: it does not accept the messages of this composition; use 'by_kind'.");
   return X::accepts(Kind);
 }
 

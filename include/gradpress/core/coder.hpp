@@ -58,6 +58,10 @@ class coder {
   /// What ranks compare, knobs as they are now.
   [[nodiscard]] virtual std::string text() const = 0;
 
+  /// From the next step on the whole signal travels as floats that add up, in one phase, and nothing is left for the
+  /// memory; or no longer. Only where the method's exchange weighs that.
+  virtual void travel_dense(bool) = 0;
+
   /// Metrics: writes the signal, gradient and memory, before the commit. Changes nothing.
   virtual void signal(step<Exec> const&, in<Exec> g, view<Exec> out) = 0;
   /// Metrics: norm of the signal less what `message`, just encoded in the last phase, holds of it.

@@ -84,6 +84,8 @@ struct message_kind {
 
 /// The agreement of a quantizer: floats whose elementwise maximum all ranks share.
 inline constexpr message_kind agreement_kind{.combines = combination::max};
+/// Of tensors that travel whole, as floats.
+inline constexpr message_kind dense_kind{.combines = combination::sum, .dense = true};
 /// Of the messages in which one rank tells the others a support: theirs are empty.
 inline constexpr message_kind support_kind{.fixed_size = false};
 

@@ -60,6 +60,7 @@ class letter {
   message_kind const kind;
   std::vector<section> sections;
   arrival_form form = arrival_form::sum;
+  int way = 0;                 ///< of an exchange that has several; equal on all ranks
   std::uint64_t sent = 0;      ///< bytes that this rank contributed to its collectives in this phase
   std::uint64_t messages = 0;  ///< collectives called
   std::string complaint;       ///< what was wrong with something that arrived; the step ends with it on all ranks

@@ -15,7 +15,7 @@ namespace gradpress {
 /// - Replicas   equal bit for bit if the transport's sum is the same on all ranks: ours are, and so are the usual ones
 ///              of MPI.
 /// - Precision  bfloat16 and float16 sums round again inside the transport, and no memory owns that; with a memory
-///              `automatic` takes scatter_reduce (or all_gather) for them instead.
+///              `by_kind` takes scatter_reduce (or all_gather) for them instead.
 struct all_reduce {
   using family = family::exchange;
   static constexpr std::string_view name = "all_reduce";

@@ -5,7 +5,7 @@
 /// Which tensors share a message, when messages may start before the backward pass ends.
 
 #include <gradpress/core/error.hpp>
-#include <gradpress/schedule/link.hpp>
+#include <gradpress/communicate/link.hpp>
 
 #include <algorithm>
 #include <limits>

@@ -5,6 +5,7 @@
 /// What a collective costs between these ranks: seconds a call and seconds a byte, measured.
 
 #include <gradpress/communicate/derived.hpp>
+#include <gradpress/core/link.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -15,14 +16,6 @@
 #include <vector>
 
 namespace gradpress {
-
-/// The cost of one collective among the ranks it was measured with: seconds(m) = alpha + beta m.
-struct link_cost {
-  double alpha = 0;  ///< seconds a call
-  double beta = 0;   ///< seconds a byte that a rank contributes; of a gather it grows with the number of ranks
-
-  [[nodiscard]] constexpr double seconds(double bytes) const noexcept { return alpha + beta * bytes; }
-};
 
 /// The collective that is timed.
 enum class timed { all_reduce, all_gather };

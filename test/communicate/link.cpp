@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <gradpress/schedule/link.hpp>
+#include <gradpress/communicate/link.hpp>
 
 #include "../support/communicator_laws.hpp"
 
@@ -16,7 +16,7 @@ bool near(double a, double b) { return std::abs(a - b) <= 1e-9 * std::max(std::a
 link_cost fit(std::vector<double> const& bytes, std::vector<double> const& seconds) { return fit_link(bytes, seconds); }
 }  // namespace
 
-TEST_CASE("schedule::link: a line is found again, over all sizes") {
+TEST_CASE("communicate::link: a line is found again, over all sizes") {
   std::vector<double> const m = {1024, 4096, 65536, 1048576};
   std::vector<double> t;
   for (auto const b : m) t.push_back(9.1e-4 + 7.4e-10 * b);
@@ -26,7 +26,7 @@ TEST_CASE("schedule::link: a line is found again, over all sizes") {
   CHECK(near(l.seconds(1000), 9.1e-4 + 7.4e-7));
 }
 
-TEST_CASE("schedule::link: neither number is ever negative, and nothing is not a number") {
+TEST_CASE("communicate::link: neither number is ever negative, and nothing is not a number") {
   auto const falling = fit({1, 2, 3}, {3, 2, 1});
   CHECK(falling.beta == 0);
   CHECK(falling.alpha > 0);
@@ -46,12 +46,12 @@ TEST_CASE("schedule::link: neither number is ever negative, and nothing is not a
   }
 }
 
-TEST_CASE("schedule::link: relative errors count, so that small messages decide alpha") {
+TEST_CASE("communicate::link: relative errors count, so that small messages decide alpha") {
   auto const l = fit({1e3, 1e4, 1e5, 1e7}, {1e-4 + 1e-6, 1e-4 + 1e-5, 1e-4 + 1e-4, 1.01 * (1e-4 + 1e-2)});
   CHECK(std::abs(l.alpha - 1e-4) < 0.02e-4);
 }
 
-TEST_CASE("schedule::link: measures what a simulated link charges, equal bit for bit on all ranks") {
+TEST_CASE("communicate::link: measures what a simulated link charges, equal bit for bit on all ranks") {
   for (int P : {2, 4, 5})
     for (auto const with : {timed::all_reduce, timed::all_gather}) {
       std::vector<link_cost> found(static_cast<std::size_t>(P));
@@ -72,7 +72,7 @@ TEST_CASE("schedule::link: measures what a simulated link charges, equal bit for
     }
 }
 
-TEST_CASE("schedule::link: calls that something else made longer do not count") {
+TEST_CASE("communicate::link: calls that something else made longer do not count") {
   run_ranks(3, [](thread_communicator& c) {
     delayed slow{c, 1e-4, 1e-8};
     double noise = 0;
@@ -86,7 +86,7 @@ TEST_CASE("schedule::link: calls that something else made longer do not count") 
   });
 }
 
-TEST_CASE("schedule::link: a real clock gives numbers that can be used; one rank alone has a link too") {
+TEST_CASE("communicate::link: a real clock gives numbers that can be used; one rank alone has a link too") {
   self_communicator alone;
   auto const l = measure_link(alone, {.sizes = {4, 4096}, .repetitions = 2});
   CHECK(l.alpha >= 0);
@@ -97,7 +97,7 @@ TEST_CASE("schedule::link: a real clock gives numbers that can be used; one rank
   });
 }
 
-TEST_CASE("schedule::link: options that cannot be measured are refused") {
+TEST_CASE("communicate::link: options that cannot be measured are refused") {
   self_communicator alone;
   auto const refused = [&](link_options const& o, char const* why) {
     CHECK_THROWS_WITH_AS(measure_link(alone, o), doctest::Contains(why), configuration_error);
