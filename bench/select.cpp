@@ -61,14 +61,44 @@ class selecting {
         finite = s.select(ctx_, x, kept_);
       memory_.release();
     };
-    h_.add(describe(s) + ", " + data_, 0, 0, body, [&] {
-      bool good = finite && kept_.count > 0 && kept_.count <= s.max_kept(n);
-      for (std::size_t j = 1; j < kept_.count; ++j) good &= kept_.indices(j - 1) < kept_.indices(j);
-      return good && kept_.indices(kept_.count - 1) < n;
-    });
-    if (h_.wants(describe(s) + ", " + data_))
+    auto const name = describe(s) + ", " + data_;
+    h_.add(name, 0, 0, body, [&] { return finite && in_order(s.max_kept(n)) && meant(s); });
+    if (h_.wants(name))
       std::printf("    kept %zu of %zu: %.5f\n", kept_.count, n,
                   static_cast<double>(kept_.count) / static_cast<double>(n));
+  }
+
+ private:
+  [[nodiscard]] bool in_order(std::size_t most) const {
+    for (std::size_t j = 1; j < kept_.count; ++j)
+      if (kept_.indices(j - 1) >= kept_.indices(j)) return false;
+    return kept_.count > 0 && kept_.count <= most && kept_.indices(kept_.count - 1) < x_.size();
+  }
+  /// Estimates and top_k: the largest ones. Unbiased draws: the sum of magnitudes, nearly. adacomp: one magnitude.
+  template <class S>
+  [[nodiscard]] bool meant(S const&) const {
+    if constexpr (wants_fresh<S>) {
+      for (std::size_t j = 1; j < kept_.count; ++j)
+        if (std::fabs(values_(j)) != std::fabs(values_(0))) return false;
+    } else if constexpr (std::same_as<S, own_random_k>) {
+      for (std::size_t j = 0; j < kept_.count; ++j)
+        if (values_(j) != x_[kept_.indices(j)]) return false;
+    } else if constexpr (writes_values<S>) {
+      double sent = 0, all = 0;
+      for (std::size_t j = 0; j < kept_.count; ++j) sent += static_cast<double>(std::fabs(values_(j)));
+      for (std::size_t i = 0; i < x_.size(); ++i) all += static_cast<double>(std::fabs(x_[i]));
+      return std::fabs(sent - all) < 0.1 * all;
+    } else {
+      float least = std::fabs(x_[kept_.indices(0)]), left = 0;
+      for (std::size_t j = 0; j < kept_.count; ++j) least = std::min(least, std::fabs(x_[kept_.indices(j)]));
+      for (std::size_t i = 0, j = 0; i < x_.size(); ++i)
+        if (j < kept_.count && kept_.indices(j) == i)
+          ++j;
+        else
+          left = std::max(left, std::fabs(x_[i]));
+      return left <= least;
+    }
+    return true;
   }
 };
 }  // namespace
