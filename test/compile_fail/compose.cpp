@@ -8,8 +8,10 @@
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
+#include <gradpress/select/adacomp.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/top_k.hpp>
@@ -38,6 +40,8 @@ auto const method = compress_with(random_k{}, elias_fano{});
 auto const method = compress_with(top_k{}, stochastic_int{}, gather_top_k{});
 #elif defined(CASE_GATHER_TOP_K_VARIABLE)   // expect: gather_top_k: adds sparse float streams of fixed size
 auto const method = compress_with(threshold{}, gather_top_k{});
+#elif defined(CASE_FRESH_BEHIND_PROJECTOR)  // expect: compress_with: this selector compares the signal with the gradient
+auto const method = compress_with(adacomp{}, low_rank{}, error_feedback{});
 #elif defined(CASE_SCATTER_SPARSE)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(random_block{}, scatter_reduce{});
 #elif defined(CASE_SCATTER_AGREED)          // expect: scatter_reduce: cuts dense messages into chunks

@@ -38,6 +38,12 @@ TEST_CASE("runtime: a text is the composition it names, knobs by position, by na
         "identity|all|stochastic_int(bits=4,block=1024,mode=nearest)|error_feedback|all_gather");
   CHECK(method_of("low_rank(rank=3) | log(bits=4) | error_feedback") ==
         "low_rank(rank=3)|all|log(alpha=10,bits=4)|error_feedback|all_gather");
+  CHECK(method_of("random_k(0.5, true) | error_feedback") ==
+        "identity|random_k(density=0.5,scaled=true)|none|error_feedback|all_reduce");
+  CHECK(method_of("random_k(scaled=false) | error_feedback") ==
+        "identity|random_k(density=0.01,scaled=false)|none|error_feedback|all_reduce");
+  CHECK(method_of("adacomp(50) | error_feedback") ==
+        "identity|adacomp(bin=50)|one_magnitude|error_feedback|all_gather");  // a selector's own code
 }
 
 TEST_CASE("runtime: the text form gives the same bits as the composition in code") {
@@ -71,6 +77,7 @@ TEST_CASE("runtime: a wrong text is one clear error") {
             "is not in the catalogue; it has: dense, bf16, fp16, bf16 | error_feedback,"));
   CHECK(has(refusal("top_k(many) | error_feedback"),
             "gradpress: top_k: 'many' is not a value for knob number 1; its knobs are: density"));
+  CHECK(has(refusal("random_k(0.1, maybe) | error_feedback"), "'maybe' is not a value for knob number 2"));
   CHECK(has(refusal("top_k(0.1, 3) | error_feedback"), "there is no knob for value number 2"));
   CHECK(has(refusal("top_k(k=3) | error_feedback"), "there is no knob 'k'; its knobs are: density"));
   CHECK(has(refusal("top_k(7) | error_feedback"), "density must lie in (0, 1]"));

@@ -8,6 +8,7 @@
 #include <gradpress/core/types.hpp>
 #include <gradpress/kernel/above.hpp>
 #include <gradpress/kernel/launch.hpp>
+#include <gradpress/kernel/x86/philox.hpp>
 
 #include <cmath>
 
@@ -20,7 +21,7 @@ struct capped_sums {
   std::uint32_t largest = 0;  ///< magnitude of the largest entry of all
 };
 
-/// Elements of a chunk, a multiple of the four that share a block of random numbers.
+/// Elements of a chunk, a multiple of the 64 that get their random numbers together.
 inline constexpr std::size_t importance_grain = 32768;
 [[nodiscard]] constexpr std::size_t importance_chunks(std::size_t n) noexcept {
   return (n + importance_grain - 1) / importance_grain;
@@ -28,46 +29,99 @@ inline constexpr std::size_t importance_grain = 32768;
 
 namespace detail {
 
-inline capped_sums sum_capped(float const* x, std::size_t n, std::uint32_t cap) noexcept {
-  capped_sums s;
-  double sum[4] = {}, squares[4] = {};
-  auto const add = [&](float v, std::size_t lane) {
-    auto const m = magnitude(v);
-    s.largest = std::max(s.largest, m);
-    s.certain += m >= cap ? 1u : 0u;
-    auto const below = m >= cap ? 0. : static_cast<double>(std::fabs(v));
-    sum[lane] += below;
-    squares[lane] += below * below;
+/// Sums go to 8 lanes, element i to lane i mod 8, whatever the instructions: the bits do not depend on them. (Squares of
+/// floats are exact in double, so that a fused multiply-add changes nothing either.)
+[[gnu::always_inline]] inline capped_sums sum_capped_chunk(float const* x, std::size_t n, std::uint32_t cap) noexcept {
+  double sum[8] = {}, squares[8] = {};
+  std::int32_t reach[8] = {}, top[8] = {};
+  auto const least = static_cast<std::int32_t>(cap);
+  auto const add = [&](float v, std::size_t l) {
+    auto const m = static_cast<std::int32_t>(magnitude(v));
+    auto const reaches = m >= least ? -1 : 0;
+    top[l] = m > top[l] ? m : top[l];
+    reach[l] -= reaches;
+    auto const below = static_cast<double>(std::bit_cast<float>(m & ~reaches));
+    sum[l] += below;
+    squares[l] += below * below;
   };
   std::size_t i = 0;
-  for (; i + 4 <= n; i += 4)
-    for (std::size_t l = 0; l < 4; ++l) add(x[i + l], l);
+  for (; i + 8 <= n; i += 8)
+    for (std::size_t l = 0; l < 8; ++l) add(x[i + l], l);
   for (std::size_t l = 0; i + l < n; ++l) add(x[i + l], l);
-  s.rest = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-  s.rest_squared = (squares[0] + squares[1]) + (squares[2] + squares[3]);
+  capped_sums s;
+  for (std::size_t l = 0; l < 8; ++l) {
+    s.certain += static_cast<std::size_t>(reach[l]);
+    s.rest += sum[l];
+    s.rest_squared += squares[l];
+    s.largest = std::max(s.largest, static_cast<std::uint32_t>(top[l]));
+  }
   return s;
 }
 
-/// Draws among x[begin .. end), begin a multiple of 4; writes positions and what is sent, and returns their number.
-inline std::size_t draw_capped(float const* x, std::size_t begin, std::size_t end, float cap, key k, index_t* kept,
-                               float* values) noexcept {
+/// Draws among x[begin .. end), begin a multiple of 64; writes positions and what is sent, and returns their number.
+/// random(b, words): the 64 words of blocks b .. b + 15.
+template <class Random>
+[[gnu::always_inline]] inline std::size_t draw_capped_chunk(float const* x, std::size_t begin, std::size_t end,
+                                                            float cap, Random const& random, index_t* kept,
+                                                            float* values) noexcept {
   auto const sure = magnitude(cap);
   auto const scale = 0x1p32 / static_cast<double>(cap);
+  alignas(64) std::uint32_t word[64];
   std::size_t hits = 0;
-  for (auto i = begin; i < end; i += 4) {
-    auto const four = std::min<std::size_t>(4, end - i);
+  for (auto i = begin; i < end; i += 64) {
+    auto const some = std::min<std::size_t>(64, end - i);
     bool draws = false;
-    for (std::size_t l = 0; l < four; ++l) draws |= magnitude(x[i + l]) - 1 < sure - 1;
-    auto const random = draws ? philox(k.value, i / 4) : philox_block{};
-    for (std::size_t l = 0; l < four; ++l) {
+    for (std::size_t l = 0; l < some; ++l) draws |= magnitude(x[i + l]) - 1 < sure - 1;  // uncertain, and not zero
+    if (draws) random(i / 4, word);
+    for (std::size_t l = 0; l < some; ++l) {
       auto const v = x[i + l];
       bool const certain = magnitude(v) >= sure;
-      if (!certain && random.word[l] >= static_cast<std::uint64_t>(std::fabs(v) * scale)) continue;
+      // word < floor(2^32 p), without the floor
+      if (!certain && !(draws && static_cast<double>(word[l]) + 1 <= static_cast<double>(std::fabs(v)) * scale))
+        continue;
       kept[hits] = static_cast<index_t>(i + l);
       values[hits++] = certain ? v : std::copysign(cap, v);
     }
   }
   return hits;
+}
+
+#if GRADPRESS_X86
+GRADPRESS_AVX2 inline capped_sums sum_capped_avx2(float const* x, std::size_t n, std::uint32_t cap) noexcept {
+  return sum_capped_chunk(x, n, cap);
+}
+GRADPRESS_AVX512 inline capped_sums sum_capped_avx512(float const* x, std::size_t n, std::uint32_t cap) noexcept {
+  return sum_capped_chunk(x, n, cap);
+}
+#endif
+inline capped_sums sum_capped([[maybe_unused]] isa how, float const* x, std::size_t n, std::uint32_t cap) noexcept {
+#if GRADPRESS_X86
+  if (how == isa::avx512) return sum_capped_avx512(x, n, cap);
+  if (how == isa::avx2) return sum_capped_avx2(x, n, cap);
+#endif
+  return sum_capped_chunk(x, n, cap);
+}
+
+inline std::size_t draw_capped([[maybe_unused]] isa how, float const* x, std::size_t begin, std::size_t end, float cap,
+                               key k, index_t* kept, float* values) noexcept {
+#if GRADPRESS_X86
+  philox_rounds const rounds(k.value);
+  if (how == isa::avx512)
+    return draw_capped_chunk(
+        x, begin, end, cap, [&](std::uint64_t b, std::uint32_t* to) { philox16_avx512(rounds, b, to); }, kept, values);
+  if (how == isa::avx2)
+    return draw_capped_chunk(
+        x, begin, end, cap, [&](std::uint64_t b, std::uint32_t* to) { philox16_avx2(rounds, b, to); }, kept, values);
+#endif
+  return draw_capped_chunk(
+      x, begin, end, cap,
+      [&](std::uint64_t b, std::uint32_t* to) {
+        for (unsigned j = 0; j < 16; ++j) {
+          auto const four = philox(k.value, b + j);
+          std::memcpy(to + 4 * j, four.word, sizeof four.word);
+        }
+      },
+      kept, values);
 }
 
 }  // namespace detail
@@ -78,8 +132,9 @@ inline std::size_t draw_capped(float const* x, std::size_t begin, std::size_t en
 /// - Cost    one read of x.
 template <class Exec>
 capped_sums sum_capped(Exec const& exec, float const* x, std::size_t n, float cap, capped_sums* partial) {
+  auto const how = current_isa();
   for_ranges(exec, "gradpress::kernel::sum_capped", n, importance_grain, [&](std::size_t from, std::size_t to) {
-    partial[from / importance_grain] = detail::sum_capped(x + from, to - from, magnitude(cap));
+    partial[from / importance_grain] = detail::sum_capped(how, x + from, to - from, magnitude(cap));
   });
   capped_sums all;
   for (std::size_t c = 0; c < importance_chunks(n); ++c) {
@@ -102,8 +157,9 @@ capped_sums sum_capped(Exec const& exec, float const* x, std::size_t n, float ca
 template <class Exec>
 std::size_t draw_capped(Exec const& exec, float const* x, std::size_t n, float cap, key k, index_t* kept, float* values,
                         std::size_t* counts) {
+  auto const how = current_isa();
   for_ranges(exec, "gradpress::kernel::draw_capped", n, importance_grain, [&](std::size_t from, std::size_t to) {
-    counts[from / importance_grain] = detail::draw_capped(x, from, to, cap, k, kept + from, values + from);
+    counts[from / importance_grain] = detail::draw_capped(how, x, from, to, cap, k, kept + from, values + from);
   });
   std::size_t total = 0;
   for (std::size_t c = 0; c < importance_chunks(n); total += counts[c++]) {

@@ -10,9 +10,12 @@
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
 #include <gradpress/runtime/method_text.hpp>
+#include <gradpress/select/adacomp.hpp>
+#include <gradpress/select/atomo.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/threshold.hpp>
+#include <gradpress/select/unbiased_sparsifier.hpp>
 
 #include <functional>
 
@@ -33,7 +36,8 @@ struct default_catalogue
                 composition_of<top_k, error_feedback, gtop_k>, composition_of<top_k, ef21>,
                 composition_of<top_k, stochastic_int, error_feedback>, composition_of<top_k, bf16, error_feedback>,
                 composition_of<random_k, error_feedback>, composition_of<random_block, error_feedback>,
-                composition_of<threshold, error_feedback>, composition_of<sign, error_feedback>,
+                composition_of<threshold, error_feedback>, composition_of<atomo>, composition_of<unbiased_sparsifier>,
+                composition_of<adacomp, error_feedback>, composition_of<sign, error_feedback>,
                 composition_of<stochastic_int>, composition_of<stochastic_int, error_feedback>,
                 composition_of<stochastic_int, error_feedback, scatter_reduce>, composition_of<ternary>,
                 composition_of<low_rank, error_feedback>, composition_of<low_rank, log_quantizer, error_feedback>,

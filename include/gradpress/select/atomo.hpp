@@ -15,7 +15,7 @@ namespace gradpress {
 ///
 /// - Shape     n coefficients in, 0 .. n indices out, s of them on average: messages of variable size.
 /// - Order     indices ascend. Draws are this rank's own.
-/// - Cost      some reads of x for the cap (usually 3 to 9), one to draw, and a random number an uncertain entry.
+/// - Cost      some reads of x for the cap (2 to 7), one to draw, and a random number an uncertain entry.
 /// - Edges     n = 0 and x = 0 keep nothing, and a draw may be empty: it is sent as it is, since to repeat it would make
 ///             the mean too large. All entries are kept if no more than s are not zero. NaN is found and refused.
 /// - Bias      none; where no entry is certain the variance is |x|_1^2 / s - |x|_2^2. Use it without a memory.

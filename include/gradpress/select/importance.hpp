@@ -15,7 +15,7 @@ namespace gradpress {
 ///
 /// For a given sum of p this form has the least variance, and for a given variance the least sum (Wangni et al. 2018).
 /// Whoever wants a certain sum, or variance, has one equation for the cap, piecewise linear and convex; `lower` solves
-/// it by Newton's steps from above, which end after few of them at the exact solution: 3 to 9 reads of x are usual.
+/// it by Newton's steps from above, which end after few of them at the exact solution: 2 to 11 reads of x in all that was tried.
 template <class Exec>
 class importance {
   step<Exec> const& ctx_;
@@ -50,7 +50,8 @@ class importance {
   /// The least variance for an expected number of entries.
   void spend(double budget, int rounds = std::numeric_limits<int>::max()) {
     lower(
-        [=](auto const& s) {
+        [=, n = static_cast<double>(x_.extent(0))](auto const& s) {
+          if (budget >= n) return 0.;                                 // all of them, without a search
           auto const left = budget - static_cast<double>(s.certain);  // rounding may make it 0, or a little less
           return left > 0 ? s.rest / left : std::numeric_limits<double>::infinity();
         },
