@@ -166,7 +166,8 @@ double density_at(setting const& s, int step, int steps) {
 }
 
 template <class Task, class Comm>
-void train_rank(Task const& task, Comm& comm, setting const& s, int steps, int every, std::vector<record>& records) {
+void train_rank(Task const& task, Comm& comm, setting const& s, bool quick, std::vector<record>& records) {
+  auto const steps = quick ? Task::quick_steps : Task::steps, every = std::max(steps / Task::records, 1);
   typename Task::replica replica(task, seed);
   auto const parameters = replica.parameters();
   bool const remembers = s.method != "dense", first = comm.rank() == 0;
@@ -229,7 +230,7 @@ void train_rank(Task const& task, Comm& comm, setting const& s, int steps, int e
   for (int p = 1; p < comm.size(); ++p)
     if (std::memcmp(values.data(), all.data() + static_cast<std::size_t>(p) * values.size(), 4 * values.size()) != 0)
       throw std::runtime_error("after the run, rank " + std::to_string(p) + " differs from another");
-  if (first) records.back().test = replica.test();
+  if (first) records.back().test = replica.test(quick);
 }
 
 std::vector<setting> all_settings() {
@@ -267,8 +268,6 @@ void write_csv(std::vector<record> const& records, std::string const& path) {
 template <class Task>
 void train(bool quick, std::string const& csv, std::vector<record>& records) {
   Task const task;
-  auto const steps = quick ? Task::quick_steps : Task::steps;
-  auto const every = std::max(steps / Task::records, 1);
   auto const settings = all_settings();
   for (std::size_t i = 0; i < settings.size(); ++i) {
     auto const& s = settings[i];
@@ -276,7 +275,7 @@ void train(bool quick, std::string const& csv, std::vector<record>& records) {
     bool diverged = false;
     try {
       gp::run_ranks(
-          s.ranks, [&](gp::thread_communicator& comm) { train_rank(task, comm, s, steps, every, records); },
+          s.ranks, [&](gp::thread_communicator& comm) { train_rank(task, comm, s, quick, records); },
           std::chrono::minutes(5));
     } catch (gp::non_finite_error const&) {
       diverged = true;  // its curve ends there
@@ -356,6 +355,7 @@ void draw(std::vector<record> const& records, std::string const& folder) {
   auto const loss_axis = [&](svg::line_chart& chart) {
     chart.y = digits ? svg::axis::logarithmic : svg::axis::linear;
     chart.y_title = digits ? "training loss, nats (logarithmic)" : "training loss, nats a character";
+    chart.y_high = digits ? 3.5 : 4.5;  // somewhat above a guess; higher, a run has diverged
   };
   auto by_step = chart_of(records, Task::name, [](record const& r) { return std::pair(double(r.step), r.loss); });
   by_step.subtitle = "One seed, the same batches and learning rate for all; error feedback everywhere but dense";

@@ -72,6 +72,7 @@ class network {
   network& operator=(network const&) = delete;
 
   [[nodiscard]] std::array<tensor*, 5> parameters() { return {&table, &recurrent, &gate_bias, &output, &output_bias}; }
+  [[nodiscard]] std::size_t size() const { return value_.size(); }
   /// All parameters end to end, in that order, and their gradients.
   [[nodiscard]] std::span<float> values() { return value_; }
   [[nodiscard]] std::span<float> gradients() { return gradient_; }

@@ -51,7 +51,8 @@ class line_chart {
   std::vector<pen> pens;
   std::vector<panel> panels;
   std::size_t columns = 3;
-  double y_low = std::numeric_limits<double>::quiet_NaN();  ///< where y begins; by the curves unless set
+  double y_low = std::numeric_limits<double>::quiet_NaN();   ///< y begins here or below; by the curves unless set
+  double y_high = std::numeric_limits<double>::quiet_NaN();  ///< what lies higher is cut off; nothing unless set
 
   /// Throws `std::runtime_error` if the file cannot be written.
   void write(std::string const& path) const { svg::write(path, page()); }
@@ -91,6 +92,7 @@ class line_chart {
  private:
   static constexpr double left = 76, right = 24, top = 126, bottom = 62, gap = 22, row_gap = 44;
   static constexpr double inner_width = 264, inner_height = 196;
+  static constexpr double letter = 7;  // of 13 px text; wide enough for the fonts of most viewers
 
   struct range {
     double low = std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
@@ -116,6 +118,7 @@ class line_chart {
         for (auto const& [at, value] : c.points) across.take(at), up.take(value);
     if (!(across.low <= across.high)) across = up = {1, 2};  // nothing to draw
     if (!std::isnan(y_low)) up.low = std::min(up.low, y_low);
+    if (!std::isnan(y_high)) up = {std::min(up.low, y_high), std::min(up.high, y_high)};
     return {padded(across, x, x == axis::linear ? 0 : 0.02), padded(up, y, 0.03)};
   }
   static range padded(range r, axis a, double by) {
@@ -160,7 +163,7 @@ class line_chart {
     for (std::size_t i = 0; i < pens.size(); ++i) {
       stroke(out, at, 74, at + 30, 74, "curve pen" + std::to_string(i));
       text(out, at + 36, 78.5, "start", pens[i].label, "key");
-      at += 36 + 7.2 * static_cast<double>(pens[i].label.size()) + 16;
+      at += 36 + letter * static_cast<double>(pens[i].label.size()) + 16;
     }
   }
 
@@ -168,7 +171,10 @@ class line_chart {
     auto const bottom_y = f.at_y + inner_height;
     for (double const v : ticks(f.x_range, x)) {
       stroke(out, f.x_of(v), f.at_y, f.x_of(v), bottom_y, "grid");
-      if (last) text(out, f.x_of(v), bottom_y + 18, "middle", tick_text(v, x), "quiet");
+      auto const words = tick_text(v, x);
+      auto const reach = letter / 2 * static_cast<double>(words.size()) - gap / 2;  // over its panel's sides
+      if (last && f.x_of(v) - reach >= f.at_x && f.x_of(v) + reach <= f.at_x + inner_width)
+        text(out, f.x_of(v), bottom_y + 18, "middle", words, "quiet");
     }
     for (double const v : ticks(f.y_range, y)) {
       stroke(out, f.at_x, f.y_of(v), f.at_x + inner_width, f.y_of(v), "grid");
@@ -177,11 +183,31 @@ class line_chart {
     stroke(out, f.at_x, bottom_y, f.at_x + inner_width, bottom_y, "frame");
     stroke(out, f.at_x, f.at_y, f.at_x, bottom_y, "frame");
     text(out, f.at_x + 2, f.at_y - 8, "start", p.title, "name");
-    for (auto const& c : p.curves) {
-      out << R"(<polyline class="curve pen)" << c.pen << R"(" points=")";
-      for (auto const& [at, value] : c.points) out << f.x_of(at) << ',' << f.y_of(value) << ' ';
-      out << "\"><title>" << escaped(pens[c.pen].label) << "</title></polyline>\n";
+    for (auto const& c : p.curves)
+      for (auto const& piece : visible(f, c)) {
+        out << R"(<polyline class="curve pen)" << c.pen << R"(" points=")";
+        for (auto const& [at, height] : piece) out << at << ',' << height << ' ';
+        out << "\"><title>" << escaped(pens[c.pen].label) << "</title></polyline>\n";
+      }
+  }
+
+  using pixels = std::vector<std::pair<double, double>>;
+  /// The parts of a curve that do not lie above its panel, up to where they leave it.
+  static std::vector<pixels> visible(frame const& f, curve const& c) {
+    std::vector<pixels> pieces;
+    bool inside = false;
+    double last_x = 0, last_y = 0;
+    auto const edge = f.at_y;
+    for (std::size_t i = 0; i < c.points.size(); ++i) {
+      auto const at = f.x_of(c.points[i].first), height = f.y_of(c.points[i].second);
+      bool const now = height >= edge;
+      if (now && !inside) pieces.emplace_back();
+      if (i > 0 && now != inside)
+        pieces.back().emplace_back(last_x + (at - last_x) * (edge - last_y) / (height - last_y), edge);
+      if (now) pieces.back().emplace_back(at, height);
+      inside = now, last_x = at, last_y = height;
     }
+    return pieces;
   }
 };
 
