@@ -4,13 +4,12 @@
 /// \file
 /// A scatter chart as SVG: bytes on a logarithmic axis, accuracy on a linear one, labels that keep clear of each other.
 
+#include "../support/svg.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <fstream>
-#include <iomanip>
 #include <sstream>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,62 +63,36 @@ class chart {
   }
 
   /// Throws `std::runtime_error` if the file cannot be written.
-  void write(std::string const& path) const {
-    std::ofstream file(path);
-    file << svg();
-    file.close();
-    if (!file) throw std::runtime_error("cannot write the chart to '" + path + "'");
-  }
+  void write(std::string const& path) const { svg::write(path, page()); }
 
-  [[nodiscard]] std::string svg() const {
+  [[nodiscard]] std::string page() const {
     std::ostringstream out;
-    out << std::fixed << std::setprecision(1);
-    out << R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 )" << width << ' ' << height << R"(" width=")"
-        << width << R"(" height=")" << height << R"(" role="img">)" << '\n'
-        << "<title>" << escaped(title_) << "</title>\n"
-        << style << R"(<rect class="paper" width="100%" height="100%"/>)" << '\n';
-    text(out, left, 30, "start", title_, "title");
-    text(out, left, 51, "start", subtitle_, "quiet");
+    svg::open(out, width, height, title_, light, dark);
+    svg::text(out, left, 30, "start", title_, "title");
+    svg::text(out, left, 51, "start", subtitle_, "quiet");
     draw_axes(out);
     for (auto const& p : points_) draw_point(out, p);
     auto const labels = place_labels();
     for (auto const& l : labels)
-      if (l.far) stroke(out, l.from_x, l.from_y, l.to_x, l.to_y, "leader");
+      if (l.far) svg::stroke(out, l.from_x, l.from_y, l.to_x, l.to_y, "leader");
     for (std::size_t i = 0; i < points_.size(); ++i)
-      text(out, labels[i].x, labels[i].baseline, "start", points_[i].label, "label");
+      svg::text(out, labels[i].x, labels[i].baseline, "start", points_[i].label, "label");
     out << "</svg>\n";
     return out.str();
   }
 
  private:
-  // The chart brings its own paper, so that it is readable on any page; viewers that prefer dark get dark paper.
-  static constexpr char const* style = R"(<style>
-text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
-.label { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round; }
-.title { font-size: 17px; font-weight: 600; }
-.quiet { fill: #59636e; }
-.paper { fill: #ffffff; }
-.grid { stroke: #e3e7eb; }
-.frame { stroke: #818b98; }
-.bar { stroke: #0969da; stroke-opacity: .45; stroke-width: 1.5; }
+  static constexpr char const* light = R"(.bar { stroke: #0969da; stroke-opacity: .45; stroke-width: 1.5; }
 .point { fill: #0969da; stroke: #ffffff; }
 .reference { stroke: #bc4c00; stroke-dasharray: 5 4; }
 .reference-bar { stroke: #bc4c00; stroke-opacity: .45; stroke-width: 1.5; }
 .reference-point { fill: #bc4c00; stroke: #ffffff; }
 .leader { stroke: #818b98; stroke-width: .8; }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3; }
-  .quiet { fill: #9198a1; }
-  .paper { fill: #0d1117; }
-  .label { stroke: #0d1117; }
-  .grid { stroke: #262c34; }
-  .frame { stroke: #656c76; }
-  .bar { stroke: #58a6ff; }
+)";
+  static constexpr char const* dark = R"(  .bar { stroke: #58a6ff; }
   .point { fill: #58a6ff; stroke: #0d1117; }
   .reference, .reference-bar { stroke: #f0883e; }
   .reference-point { fill: #f0883e; stroke: #0d1117; }
-}
-</style>
 )";
 
   void choose_ranges() {
@@ -155,34 +128,31 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
         auto const bytes = digit * std::pow(10., decade);
         auto const at = std::log10(bytes);
         if (at < x_low_ || at > x_high_) continue;
-        stroke(out, x_of(at), top, x_of(at), height - bottom, "grid");
-        text(out, x_of(at), height - bottom + 20, "middle", size_text(bytes), "quiet");
+        svg::stroke(out, x_of(at), top, x_of(at), height - bottom, "grid");
+        svg::text(out, x_of(at), height - bottom + 20, "middle", svg::size_text(bytes), "quiet");
       }
     for (int i = 0; y_low_ + i * y_step_ <= y_high_ + 1e-9; ++i) {
       auto const y = y_of(y_low_ + i * y_step_);
-      stroke(out, left, y, width - right, y, "grid");
-      text(out, left - 10, y + 4.5, "end", number(y_low_ + i * y_step_, y_step_ < 1 ? 1 : 0) + " %", "quiet");
+      svg::stroke(out, left, y, width - right, y, "grid");
+      svg::text(out, left - 10, y + 4.5, "end", svg::number(y_low_ + i * y_step_, y_step_ < 1 ? 1 : 0) + " %", "quiet");
     }
     for (auto const& p : points_)
-      if (p.reference) stroke(out, left, y_of(p.accuracy), width - right, y_of(p.accuracy), "reference");
-    stroke(out, left, height - bottom, width - right, height - bottom, "frame");
-    stroke(out, left, top, left, height - bottom, "frame");
-    text(out, (left + width - right) / 2, height - 18, "middle", "bytes a step and rank (logarithmic; left is less)",
-         "axis");
-    out << R"(<text transform="translate(20 )" << (top + height - bottom) / 2
-        << R"lit() rotate(-90)" text-anchor="middle">)lit"
-        << "test accuracy</text>\n";
+      if (p.reference) svg::stroke(out, left, y_of(p.accuracy), width - right, y_of(p.accuracy), "reference");
+    svg::stroke(out, left, height - bottom, width - right, height - bottom, "frame");
+    svg::stroke(out, left, top, left, height - bottom, "frame");
+    svg::text(out, (left + width - right) / 2, height - 18, "middle",
+              "bytes a step and rank (logarithmic; left is less)", "axis");
+    svg::text_upwards(out, 20, (top + height - bottom) / 2, "test accuracy");
   }
 
   void draw_point(std::ostream& out, chart_point const& p) const {
     auto const x = x_of(std::log10(p.bytes)), y = y_of(p.accuracy);
     std::string const kind = p.reference ? "reference-" : "";
     if (p.spread > 0)
-      stroke(out, x, y_of(p.accuracy - p.spread), x, y_of(std::min(p.accuracy + p.spread, 100.)),
-             (kind + "bar").c_str());
+      svg::stroke(out, x, y_of(p.accuracy - p.spread), x, y_of(std::min(p.accuracy + p.spread, 100.)), kind + "bar");
     out << R"(<circle class=")" << kind << R"(point" cx=")" << x << R"(" cy=")" << y << R"(" r=")" << radius
-        << R"("><title>)" << escaped(p.label) << ": " << number(p.bytes, 0) << " bytes, " << number(p.accuracy, 2)
-        << " %</title></circle>\n";
+        << R"("><title>)" << svg::escaped(p.label) << ": " << svg::number(p.bytes, 0) << " bytes, "
+        << svg::number(p.accuracy, 2) << " %</title></circle>\n";
   }
 
   /// Places one label after the other, crowded points first, each where it covers least and lies near its point.
@@ -257,39 +227,6 @@ text { font: 13px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328; }
     std::vector<std::size_t> order;
     for (auto const& [room, i] : by_room) order.push_back(i);
     return order;
-  }
-
-  static void stroke(std::ostream& out, double x1, double y1, double x2, double y2, char const* kind) {
-    out << R"(<line class=")" << kind << R"(" x1=")" << x1 << R"(" y1=")" << y1 << R"(" x2=")" << x2 << R"(" y2=")"
-        << y2 << "\"/>\n";
-  }
-  static void text(std::ostream& out, double x, double y, char const* anchor, std::string const& words,
-                   char const* kind) {
-    out << R"(<text class=")" << kind << R"(" x=")" << x << R"(" y=")" << y << R"(" text-anchor=")" << anchor << R"(">)"
-        << escaped(words) << "</text>\n";
-  }
-  static std::string number(double value, int decimals) {
-    std::ostringstream words;
-    words << std::fixed << std::setprecision(decimals) << value;
-    return words.str();
-  }
-  static std::string size_text(double bytes) {
-    if (bytes < 999) return number(bytes, 0) + " B";
-    return bytes < 999e3 ? number(bytes / 1e3, 0) + " kB" : number(bytes / 1e6, 0) + " MB";
-  }
-  static std::string escaped(std::string const& words) {
-    std::string safe;
-    for (char const c : words) {
-      if (c == '&')
-        safe += "&amp;";
-      else if (c == '<')
-        safe += "&lt;";
-      else if (c == '>')
-        safe += "&gt;";
-      else
-        safe += c;
-    }
-    return safe;
   }
 };
 

@@ -8,8 +8,9 @@
 #include "dataset.hpp"
 #include "methods.hpp"
 #include "options.hpp"
-#include "table.hpp"
 #include "training.hpp"
+
+#include "../support/table.hpp"
 
 #include <gradpress/gradpress.hpp>
 #ifdef GRADPRESS_HAS_MPI
@@ -35,6 +36,7 @@
 namespace {
 
 using namespace digits;
+using report::fixed;
 
 /// One method over all seeds: means, and the standard deviation of the accuracy.
 struct result {
@@ -94,8 +96,8 @@ class progress {
 void print_table(std::vector<result> const& results, options const& o, int ranks) {
   std::cout << "\nDigits, " << ranks << " ranks, " << o.epochs << (o.epochs == 1 ? " epoch, " : " epochs, ") << o.seeds
             << (o.seeds == 1 ? " seed" : " seeds") << "\n\n";
-  table t({"method", "bytes a step\nand rank", "ratio", "test accuracy", "seconds\nin codec",
-           "seconds on a\n1 Gbit/s link (*)"});
+  report::table t({"method", "bytes a step\nand rank", "ratio", "test accuracy", "seconds\nin codec",
+                   "seconds on a\n1 Gbit/s link (*)"});
   for (auto const& r : results) {
     auto const accuracy = fixed(100 * r.mean.accuracy, 2) + " %";
     t.add({r.of->label, fixed(r.mean.bytes, 0), r.mean.bytes > 0 ? fixed(r.mean.dense_bytes / r.mean.bytes, 1) : "-",

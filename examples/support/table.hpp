@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace digits {
+namespace report {
 
 /// Rows of as many cells as the heading; a heading may have several lines, separated by '\n'.
 class table {
@@ -68,4 +68,4 @@ inline std::string fixed(double value, int decimals) {
   return text.str();
 }
 
-}  // namespace digits
+}  // namespace report
