@@ -38,7 +38,7 @@ inline void copy(std::byte* to, std::byte const* from, std::size_t n) {
 }
 /// `from` at the front of `to`, zeros behind it.
 inline void pad(std::span<std::byte> to, std::span<std::byte const> from) {
-  copy(to.data(), from.data(), from.size());
+  copy(to.data(), from.data(), std::min(from.size(), to.size()));
   std::fill(to.begin() + static_cast<std::ptrdiff_t>(from.size()), to.end(), std::byte{0});
 }
 template <class C>
