@@ -9,6 +9,7 @@
 #include <gradpress/communicate/delayed.hpp>
 #include <gradpress/communicate/faulty.hpp>
 #include <gradpress/communicate/functions.hpp>
+#include <gradpress/communicate/link.hpp>
 #include <gradpress/communicate/recording.hpp>
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
@@ -31,7 +32,6 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
-#include <gradpress/communicate/link.hpp>
 #include <gradpress/schedule/merge_plan.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/schedule/warm_up.hpp>

@@ -40,7 +40,7 @@ auto const method = compress_with(random_k{}, elias_fano{});
 auto const method = compress_with(top_k{}, stochastic_int{}, gather_top_k{});
 #elif defined(CASE_GATHER_TOP_K_VARIABLE)   // expect: gather_top_k: adds sparse float streams of fixed size
 auto const method = compress_with(threshold{}, gather_top_k{});
-#elif defined(CASE_FRESH_BEHIND_PROJECTOR)  // expect: compress_with: this selector compares the signal with the gradient
+#elif defined(CASE_FRESH_PROJECTED)         // expect: compress_with: this selector compares the signal with
 auto const method = compress_with(adacomp{}, low_rank{}, error_feedback{});
 #elif defined(CASE_SCATTER_SPARSE)          // expect: scatter_reduce: cuts dense messages into chunks
 auto const method = compress_with(random_block{}, scatter_reduce{});

@@ -17,7 +17,8 @@ TEST_CASE("every legal composition of chunked_top_k") {
   check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, bf16{}, count);
   check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, fp16{}, count);
   check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, sign{.block = 32}, count);
-  check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, stochastic_int{.bits = 8, .block = 64}, count);
+  check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, stochastic_int{.bits = 8, .block = 64},
+                  count);
   check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, ternary{}, count);
   check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, log_quantizer{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);

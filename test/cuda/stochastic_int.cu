@@ -26,9 +26,8 @@ struct encoded {
 encoded on_host(std::vector<float> const& g, std::vector<float> const* e, int bits, std::size_t block,
                 bool stochastic) {
   encoded r{std::vector<std::byte>(gp::kernel::int_bytes(g.size(), bits, block)), std::vector<float>(e ? g.size() : 0)};
-  r.finite =
-      gp::kernel::int_encode_sum(gp::serial{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr,
-                                 g.size(), bits, block, stochastic, key, r.codes.data());
+  r.finite = gp::kernel::int_encode_sum(gp::serial{}, g.data(), e ? e->data() : nullptr, e ? r.rest.data() : nullptr,
+                                        g.size(), bits, block, stochastic, key, r.codes.data());
   return r;
 }
 

@@ -4,8 +4,8 @@
 /// \file
 /// Which tensors share a message, when messages may start before the backward pass ends.
 
-#include <gradpress/core/error.hpp>
 #include <gradpress/communicate/link.hpp>
+#include <gradpress/core/error.hpp>
 
 #include <algorithm>
 #include <limits>
