@@ -78,6 +78,7 @@ for (ranks, link, n), found in groups("exchange", "ranks", "link", "n"):
     out += [f"| {row['name']} | {row['bytes']:,} | {row['ms']:.1f} | {row['encode_ms'] + row['decode_ms']:.1f} | "
             f"{row['dense_ms']:.1f} | **{row['times_dense']['median']:.2f}** | "
             f"{row['times_dense']['q1']:.2f} - {row['times_dense']['q3']:.2f} |" for row in found]
+    out += ["", *(f"- `{row['name']}` chose {row['choice']}." for row in found if row.get("choice"))]
 
 for (compiler, level), found in groups("compile", "compiler", "level"):
     out += ["", f"## Compile time, {compiler}, -{level}", "",

@@ -15,6 +15,7 @@
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/compressor.hpp>
 #include <gradpress/encode/smallest_index.hpp>
+#include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
