@@ -154,7 +154,7 @@ TEST_CASE("exchange::ok_top_k: a rollback, a failed step and a checkpoint leave 
 
 TEST_CASE("exchange::ok_top_k: a threshold that was reused decides: without it more is sent") {
   auto const reused = train(4, 20000, 0.01, 40, ok_top_k{}), exact = train(4, 20000, 0.01, 40, ok_top_k{.period = 1});
-  for (std::size_t s : {5u, 20u, 39u}) CHECK(reused[0].received[s] < exact[0].received[s]);
+  for (std::size_t s : {20u, 30u, 39u}) CHECK(reused[0].received[s] < exact[0].received[s]);
 }
 
 TEST_CASE("exchange::ok_top_k: several tensors travel in one message; any transport gives the same") {

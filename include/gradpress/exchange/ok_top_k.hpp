@@ -5,19 +5,21 @@
 /// Exchange: the global top-k of the sum in O(k) traffic, whatever the number of ranks.
 
 #include <gradpress/exchange/split_reduce.hpp>
-#include <gradpress/kernel/kth.hpp>
+#include <gradpress/kernel/dense.hpp>
 
 namespace gradpress {
 
 /// Ok-Topk: split the entries by regions, add, drop what lies below a threshold that the last step left, gather the rest.
 ///
 /// - Accepts   sorted float streams of fixed size: a selector with its own support, such as top_k, and no quantizer.
-/// - Network   each rank sends its k entries once and receives about k, then sends about k/P and receives about k: 3 k
-///             entries or so, where a gather brings (P - 1) k. In every `period`-th step up to P k arrive.
-/// - Threshold of the sum, equal on all ranks. What lies below it is not gathered; of what is, the k largest are kept, by
-///             (|sum| descending, index ascending). So if k entries or more pass, the result is the exact top-k of the
-///             sum, and the smallest of them is the next threshold. If fewer pass, fewer are kept and the next threshold is
-///             lower. In every `period`-th step nothing but the owner's own k largest limits what passes.
+/// - Network   each rank sends its k entries once and receives about k, then sends about k/P and receives about k, 2 k at
+///             most: 6 k words on average over the ranks, where a gather brings (P - 1) k entries. In every `period`-th step up to P k entries
+///             arrive.
+/// - Threshold of the sum, equal on all ranks. What lies below it is not gathered, nor more than 2 k/P + 1 entries of one
+///             region; of what passed the k largest are kept, by (|sum| descending, index ascending), and the smallest of
+///             them is the next threshold. If fewer than k pass, fewer are kept and the next threshold is lower. In every
+///             `period`-th step, and where there is no threshold yet, each owner passes its k largest, and the result is
+///             the exact top-k of the sum.
 /// - Regions   boundaries that split each rank's entries evenly, averaged over the ranks in every `rebalance`-th step.
 /// - Memory    what a rank sent under an index that is not kept returns to its memory; a kept entry is the sum of all ranks
 ///             that sent it. Nothing vanishes.
@@ -151,7 +153,8 @@ struct ok_top_k {
       ++l.messages;
       bool good = true;
       for (std::size_t q = 0; q < P; ++q) good = l.opens(ctx, part(all, q * size, size), static_cast<int>(q)) && good;
-      for (std::size_t c = 0; c < count && good; ++c) average(all, size, c, P, starts.data() + wanted(c) * (P + 1));
+      for (std::size_t c = 0; c < count && good; ++c)
+        average(all.data(), size, c, P, starts.data() + wanted(c) * (P + 1));
     }
     for (std::size_t i = 0; i < S; ++i)
       if (auto* const s = state_of_section(ctx, l.sections[i])) {
@@ -159,14 +162,16 @@ struct ok_top_k {
         for (std::size_t p = 1; p < P; ++p) s->tentative(p + 1) = std::bit_cast<float>(starts(i * (P + 1) + p));
       }
   }
-  /// Means of what ascends, ascend.
-  template <class Exec>
-  static void average(bytes<Exec> all, std::size_t size, std::size_t c, std::size_t P, index_t* first) {
+  /// first[p] = the mean over the ranks, whose letters lie at `all` one behind the other, of their p-th start. Means of
+  /// what ascends, ascend.
+  static void average(std::byte const* all, std::size_t size, std::size_t c, std::size_t P, index_t* first) {
     for (std::size_t p = 1; p < P; ++p) {
       std::uint64_t sum = 0;
-      for (std::size_t q = 0; q < P; ++q)
-        sum +=
-            as<index_t>(part(all, q * size + sizeof(letter_header), size - sizeof(letter_header)))(c * (P - 1) + p - 1);
+      for (std::size_t q = 0; q < P; ++q) {
+        index_t start = 0;
+        std::memcpy(&start, all + q * size + sizeof(letter_header) + 4 * (c * (P - 1) + p - 1), 4);
+        sum += start;
+      }
       first[p] = std::clamp(static_cast<index_t>(sum / P), first[p - 1], first[P]);
     }
   }
@@ -202,7 +207,9 @@ struct ok_top_k {
     auto const value = ctx.scratch(most);
     auto count = entries_of(added, 0, index.data(), value.data());
     auto* const memory = state_of_section(ctx, s);
-    if (memory != nullptr && !due(ctx.number, period)) {
+    auto most_kept = k;
+    if (memory != nullptr && memory->agreed(0) > 0 && !due(ctx.number, period)) {
+      most_kept = std::min(k, 2 * k / pieces.size() + 1);
       auto const least = kernel::magnitude(memory->agreed(0));
       std::size_t at = 0;
       for (std::size_t i = 0; i < count; ++i) {
@@ -212,7 +219,7 @@ struct ok_top_k {
       }
       count = at;
     }
-    count = largest(ctx, index.data(), value.data(), count, k);
+    count = largest(ctx, index.data(), value.data(), count, most_kept);
     return sum_stream::write({index.data(), value.data(), count}, 0, length, out.data());
   }
 
