@@ -13,8 +13,8 @@
 namespace gradpress {
 
 /// What went through, by operation. Bytes are this rank's contribution as it handed it in, not what the transport makes
-/// of it: the same call costs a ring and a tree different amounts. Derived operations count as the all_gather they
-/// become.
+/// of it: the same call costs a ring and a tree different amounts. What is received counts without what comes from
+/// this rank itself. Derived operations count as the all_gather they become.
 template <class Inner>
 class counting : public decorator<counting<Inner>, Inner> {
  public:
