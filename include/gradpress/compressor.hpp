@@ -113,6 +113,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   shape dims;
   state_of<Pr, Exec> basis;
   state_of<F, Exec> memory;
+  state_of<X, Exec> meeting;
   selection<Exec> kept;
   buffer<Exec> rest;          // the signal, then what of it was not delivered; swapped with the memory at the commit
   buffer<Exec> coefficients;  // projected, where they are not the signal itself
@@ -125,7 +126,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
-      : use(m), dims(d), basis(m.projector, ctx, d), memory(m.feedback, ctx, d) {
+      : use(m), dims(d), basis(m.projector, ctx, d), memory(m.feedback, ctx, d), meeting(m.exchange, ctx, d) {
     auto const most = most_coefficients();
     if constexpr (has_memory) rest = room(d.size());
     if constexpr (!direct) coefficients = room(most);
@@ -261,6 +262,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         use.projector.commit(ctx, dims, mean, basis);
     }
     if constexpr (requires { use.feedback.apply(ctx, g, memory); }) use.feedback.apply(ctx, g, memory);
+    if constexpr (requires { meeting.commit(); }) meeting.commit();
   }
 
   void undo() override {
@@ -268,6 +270,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     if (unkept) return;
     if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
     if constexpr (requires { basis.undo(); }) basis.undo();
+    if constexpr (requires { meeting.undo(); }) meeting.undo();
   }
 
   void travel_dense(bool yes) override {
@@ -278,6 +281,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     empty = false;  // whoever visits may write
     basis.visit(v);
     memory.visit(v);
+    meeting.visit(v);
   }
 
   // ---- knobs ---------------------------------------------------------------------------------------------------
@@ -360,20 +364,26 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   std::size_t length(context const& ctx) const override { return count_of(ctx.phase); }
 
-  void reclaim(context const& ctx, in_bytes<Exec> merged) override {
+  void reclaim(context const& ctx, std::span<index_t const> merged) override {
     if constexpr (method::kind.combines == combination::merge && has_memory) {
-      auto const l = layout::read(use.selector, use.quantizer, use.indices, merged, count_of(ctx.phase));
       auto const back_at = ctx.template scratch<index_t>(kept.count);
       auto const back = ctx.scratch(kept.count);
       std::size_t m = 0;
       for (std::size_t i = 0, j = 0; i < kept.count; ++i) {
-        while (j < l.count && l.indices(j) < kept.indices(i)) ++j;
-        if (j < l.count && l.indices(j) == kept.indices(i)) continue;
+        while (j < merged.size() && merged[j] < kept.indices(i)) ++j;
+        if (j < merged.size() && merged[j] == kept.indices(i)) continue;
         back_at(m) = kept.indices(i);
         back(m++) = x(i);
       }
       return_to_memory(ctx, back_at.data(), back.data(), m);
     }
+  }
+
+  void* exchange_state(context const& ctx) override {
+    if constexpr (std::same_as<state_of<X, Exec>, stateless>)
+      return nullptr;
+    else
+      return last_phase(ctx) ? &meeting : nullptr;
   }
 
   void remember(context const& ctx, std::size_t from, in<Exec> lost) override {

@@ -18,6 +18,7 @@
 #include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>

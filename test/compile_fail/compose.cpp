@@ -4,6 +4,7 @@
 #include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
@@ -50,6 +51,8 @@ auto const method = compress_with(ternary{}, scatter_reduce{});
 auto const method = compress_with(top_k{}, stochastic_int{}, recursive_doubling{});
 #elif defined(CASE_DOUBLING_DENSE)          // expect: recursive_doubling: adds sparse floats
 auto const method = compress_with(recursive_doubling{});
+#elif defined(CASE_OK_TOP_K_VARIABLE)       // expect: ok_top_k: adds sparse float streams of fixed size
+auto const method = compress_with(threshold{}, ok_top_k{});
 #elif defined(CASE_SPLIT_QUANTIZED)         // expect: split_all_gather: adds sparse floats
 auto const method = compress_with(top_k{}, stochastic_int{}, split_all_gather{});
 #elif defined(CASE_SPLIT_DENSE_QUANTIZED)   // expect: split_dense: adds sparse floats

@@ -6,6 +6,7 @@
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
@@ -88,8 +89,8 @@ struct composition {
 
 /// Sums of all ranks' sparse messages: how much one rank sends depends on how their supports meet.
 template <class X>
-inline constexpr bool sends_unions =
-    std::same_as<X, recursive_doubling> || std::same_as<X, split_all_gather> || std::same_as<X, split_dense<bf16>>;
+inline constexpr bool sends_unions = std::same_as<X, recursive_doubling> || std::same_as<X, split_all_gather> ||
+                                     std::same_as<X, split_dense<bf16>> || std::same_as<X, ok_top_k>;
 
 template <class Pr, class S, class Q, class F, class X, class I>
 std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, int rank) {
@@ -123,6 +124,10 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
     if constexpr (std::same_as<X, split_all_gather> || std::same_as<X, split_dense<bf16>>) {
       total += static_cast<std::uint64_t>(P) * (16 + 32 + 4 * case_tensors().size()) + body;
       total += std::same_as<X, split_all_gather> ? 16 + 32 + parts : 32 + rounded;
+    }
+    if constexpr (std::same_as<X, ok_top_k>) {  // regions, sizes and parts, size and what passed
+      auto const tensors = case_tensors().size(), ranks = static_cast<std::size_t>(P);
+      total += 32 + 4 * (ranks - 1) * tensors + ranks * (16 + 32 + 4 * tensors) + body + 16 + 32 + 4 * tensors + body;
     }
     if constexpr (std::same_as<X, gtop_k>) {
       std::uint64_t sends = rank == 0 ? 0 : 1;                                      // once up
@@ -299,6 +304,7 @@ void check_exchanges(Pr p, S s, Q q, F f, tally& count) {
   check_if_legal(p, s, q, f, recursive_doubling{}, count);
   check_if_legal(p, s, q, f, split_all_gather{}, count);
   check_if_legal(p, s, q, f, split_dense{bf16{}}, count);
+  check_if_legal(p, s, q, f, ok_top_k{.period = 4, .rebalance = 3}, count);
   if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>))
     check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
 }

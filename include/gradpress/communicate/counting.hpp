@@ -13,13 +13,13 @@
 namespace gradpress {
 
 /// What went through, by operation. Bytes are this rank's contribution as it handed it in, not what the transport makes
-/// of it: the same call costs a ring and a tree different amounts. Derived operations count as the all_gather they
-/// become.
+/// of it: the same call costs a ring and a tree different amounts. What is received counts without what comes from
+/// this rank itself. Derived operations count as the all_gather they become.
 template <class Inner>
 class counting : public decorator<counting<Inner>, Inner> {
  public:
   struct tally {
-    std::uint64_t calls = 0, bytes = 0;
+    std::uint64_t calls = 0, bytes = 0, received = 0;
   };
   using decorator<counting, Inner>::decorator;
 
@@ -27,6 +27,11 @@ class counting : public decorator<counting<Inner>, Inner> {
   [[nodiscard]] std::uint64_t bytes() const {
     std::uint64_t sum = 0;
     for (auto const& [name, t] : counts_) sum += t.bytes;
+    return sum;
+  }
+  [[nodiscard]] std::uint64_t received() const {
+    std::uint64_t sum = 0;
+    for (auto const& [name, t] : counts_) sum += t.received;
     return sum;
   }
   [[nodiscard]] std::uint64_t calls() const {
@@ -42,6 +47,7 @@ class counting : public decorator<counting<Inner>, Inner> {
     auto& t = counts_[c.name];
     ++t.calls;
     t.bytes += c.sent;
+    t.received += c.received - c.returned;
   }
 
  private:

@@ -17,6 +17,7 @@ struct call {
   std::size_t received;  ///< bytes that arrive here, its own included where the operation returns them
   std::span<std::byte const> contribution = {};  ///< those bytes; a sum or maximum replaces them in place
   int to = -1, from = -1;                        ///< of send_recv
+  std::size_t returned = 0;                      ///< of what is received, this rank's own
 };
 
 /// `Self::around(call, arrives, body)` runs `body`, after which `arrives` holds what came, and does whatever the
@@ -38,11 +39,13 @@ class decorator {
   }
 
   void all_gather(std::span<std::byte const> mine, std::span<std::byte> all) {
-    self().around({"all_gather", mine.size(), all.size(), mine}, all, [&] { inner_.all_gather(mine, all); });
+    self().around({"all_gather", mine.size(), all.size(), mine, -1, -1, mine.size()}, all,
+                  [&] { inner_.all_gather(mine, all); });
   }
   void all_gather_v(std::span<std::byte const> mine, std::span<std::size_t const> sizes,
                     std::span<std::byte> all) requires concepts::has_all_gather_v<Inner> {
-    self().around({"all_gather_v", mine.size(), all.size(), mine}, all, [&] { inner_.all_gather_v(mine, sizes, all); });
+    self().around({"all_gather_v", mine.size(), all.size(), mine, -1, -1, mine.size()}, all,
+                  [&] { inner_.all_gather_v(mine, sizes, all); });
   }
   template <class T>
   requires concepts::has_all_reduce_sum<Inner, T>
@@ -62,7 +65,8 @@ class decorator {
                   [&] { inner_.send_recv(to, out, from, in); });
   }
   void all_to_all(std::span<std::byte const> out, std::span<std::byte> in) requires concepts::has_all_to_all<Inner> {
-    self().around({"all_to_all", out.size(), in.size(), out}, in, [&] { inner_.all_to_all(out, in); });
+    auto const own = out.size() / static_cast<std::size_t>(size());
+    self().around({"all_to_all", out.size(), in.size(), out, -1, -1, own}, in, [&] { inner_.all_to_all(out, in); });
   }
   void abandon(std::string_view why) noexcept requires concepts::has_abandon<Inner> { inner_.abandon(why); }
 

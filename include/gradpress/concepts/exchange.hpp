@@ -42,6 +42,7 @@ inline constexpr bool weighs_dense = requires {
 /// | `X::explain<Kind>()`        | bool   | optional, consteval: one plain sentence when they may not                     |
 /// | `X::chunked`                | bool   | optional: true if tensors are cut into one chunk a rank                       |
 /// | `X::weighs`                 | bool   | optional: true if it has `ways`, names of ways to run that give the same sum, of which `letter::way` says one, and `forecast(way, link, load)` in seconds; see automatic |
+/// | `X::state<Exec>`            | type   | optional: what it keeps between steps; `commit()` when one stands, `undo()` at a rollback |
 /// | `x.run(ctx, transport, letter)` | void | sends the letter and delivers what arrived; a bad message becomes a complaint, never an exception, since the other ranks are waiting |
 template <class X>
 concept exchange = std::semiregular<X> && concepts::has_name<X> && concepts::has_accepts<X> && concepts::has_run<X>;

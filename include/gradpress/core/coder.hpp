@@ -71,8 +71,11 @@ class coder {
   virtual void merge(step<Exec> const&, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) = 0;
   /// Merging exchanges: how many coefficients this phase's indices may name.
   [[nodiscard]] virtual std::size_t length(step<Exec> const&) const = 0;
-  /// Merging exchanges that do not keep all: what I sent and the merged message lacks returns to my memory.
-  virtual void reclaim(step<Exec> const&, in_bytes<Exec> merged) = 0;
+  /// Merging exchanges that do not keep all: what I sent under an index that is not among `kept`, ascending, returns to
+  /// my memory.
+  virtual void reclaim(step<Exec> const&, std::span<index_t const> kept) = 0;
+  /// Exchanges that remember: their `state<Exec>`; null in rounds before the last, which have none.
+  [[nodiscard]] virtual void* exchange_state(step<Exec> const&) = 0;
   /// Exchanges that round a sum: what the rounding lost of coefficients [from, from + lost.extent(0)), for all ranks
   /// together, enters this rank's memory.
   virtual void remember(step<Exec> const&, std::size_t from, in<Exec> lost) = 0;

@@ -78,7 +78,7 @@ struct gather_top_k {
       std::memcpy(merged.data(), index.data(), 4 * k);
       std::memcpy(merged.data() + 4 * k, value.data(), 4 * k);
     }
-    s.who->reclaim(l.context_of(ctx, s), merged);
+    s.who->reclaim(l.context_of(ctx, s), {index.data(), k});
     return true;
   }
 };

@@ -69,7 +69,8 @@ struct gtop_k {
         std::memcpy(mine.data(), theirs.data(), theirs.extent(0));
     }
     if (dropped == put_back::published && l.complaint.empty())
-      for (auto const& s : l.sections) s.who->reclaim(l.context_of(ctx, s), part(mine, s.at, s.size));
+      for (auto const& s : l.sections)  // k indices, k floats
+        s.who->reclaim(l.context_of(ctx, s), {reinterpret_cast<index_t const*>(mine.data() + s.at), s.size / 8});
     l.bases.assign(1, mine.data());
     l.deliver(arrival_form::sum, l.bases);
   }

@@ -88,14 +88,16 @@ struct recursive_doubling {
     /// After a complaint a rank goes on sending what it has: all ranks will hear of it in the vote.
     void receive(bytes<Exec> m, std::size_t source, bool adds) {
       std::size_t mine = sizeof(letter_header), sum = sizeof(letter_header);
-      bool const good = detail::read_sums(ctx, l, m, source, 0, 1, [&](auto const&, sum_stream const& theirs) {
-        if (!adds) return;
-        auto const ours = sum_stream::read(now.data() + mine, size - mine, theirs.length);
-        if (sum + sum_stream::bytes_of(ours.sparse.count + theirs.sparse.count, ours.length) > most)
-          throw payload_error("has more entries than all ranks together");
-        mine += ours.size();
-        sum += sum_stream::write_sum(ours, theirs, next.data() + sum);
-      });
+      bool const good = detail::read_sums(
+          ctx, l, m, source, [&](std::size_t i) { return detail::length_of(ctx, l, i); },
+          [&](std::size_t, sum_stream const& theirs) {
+            if (!adds) return;
+            auto const ours = sum_stream::read(now.data() + mine, size - mine, theirs.length);
+            if (sum + sum_stream::bytes_of(ours.sparse.count + theirs.sparse.count, ours.length) > most)
+              throw payload_error("has more entries than all ranks together");
+            mine += ours.size();
+            sum += sum_stream::write_sum(ours, theirs, next.data() + sum);
+          });
       if (!good) return;
       if (!adds) {
         size = m.extent(0);

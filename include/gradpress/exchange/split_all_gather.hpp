@@ -33,8 +33,8 @@ struct split_all_gather {
 
   template <class Exec>
   void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const {
-    auto const P = static_cast<std::size_t>(to.size()), r = static_cast<std::size_t>(to.rank());
-    auto const pieces = detail::scatter_parts(ctx, to, l);
+    auto const P = static_cast<std::size_t>(to.size());
+    auto const pieces = detail::scatter_parts(ctx, to, l, detail::even_parts(ctx, l, P));
     auto const most = detail::most_bytes(ctx, l, P, P);
     auto const out = l.outbox(most);
     auto const streams = ctx.template scratch<kernel::stream>(P);
@@ -44,28 +44,13 @@ struct split_all_gather {
       std::span<sum_stream const> const all(pieces.data() + i * P, P);
       size += sum_stream::write_sum(all, all[0].length, streams.data(), next.data(), out.data() + size);
     }
-    letter<Exec>::seal(ctx, part(out, 0, size));
-
-    auto const own = detail::announcement::of(size);
-    auto const sizes = ctx.template scratch<detail::announcement>(P);
-    to.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(sizes.data(), P)));
-    l.sizes.resize(P);
-    std::size_t total = 0;
-    for (std::size_t p = 0; p < P; ++p) total += l.sizes[p] = sizes(p).opened(most, p);
-    auto const all = l.inbox(total);
-    if (l.sizes[r] != size) throw communicator_error("the size that this rank announced came back as another");
-    to.all_gather_v({out.data(), size}, l.sizes, {all.data(), total});
-    l.sent += sizeof own + size;
-    l.messages += 2;
-
     detail::expect_parts(l, P);
-    for (std::size_t p = 0, at = 0; p < P; at += l.sizes[p++]) {
-      std::size_t i = p;
-      detail::read_sums(ctx, l, part(all, at, l.sizes[p]), p, p, P, [&](auto const&, sum_stream const& s) {
-        l.arrived[i] = in_bytes<Exec>(s.data(), s.size());
-        i += P;
-      });
-    }
+    detail::gather_sums(
+        ctx, to, l, part(out, 0, size), most,
+        [&](std::size_t i, std::size_t p) { return slice_of(detail::length_of(ctx, l, i), p, P).second; },
+        [&](std::size_t p, std::size_t i, sum_stream const& s) {
+          l.arrived[i * P + p] = in_bytes<Exec>(s.data(), s.size());
+        });
   }
 };
 

@@ -9,16 +9,26 @@
 
 namespace gradpress::detail {
 
-/// Sends part p of every tensor to rank p. Returns this rank's parts: P sums for each section, in rank order, which lie
+/// Where the parts of all tensors lie, if all parts of a tensor are equally long.
+template <class Exec>
+auto even_parts(step<Exec> const& ctx, letter<Exec> const& l, std::size_t P) {
+  return [&ctx, &l, P](std::size_t i, std::size_t p) { return slice_of(length_of(ctx, l, i), p, P); };
+}
+
+/// Sends part p of every tensor to rank p; `parts(i, p)` is where that of section i starts, and its length. Returns this rank's parts: P sums for each section, in rank order, which lie
 /// in the inbox; a message that is not what an honest rank sends counts as empty, with a complaint.
 ///
 /// - Sent  16 P bytes of sizes, and P - 1 letters.
-template <class Exec>
-view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, letter<Exec>& l) {
+template <class Exec, class Parts>
+view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, letter<Exec>& l, Parts const& parts) {
   auto const P = static_cast<std::size_t>(to.size()), r = static_cast<std::size_t>(to.rank());
   constexpr auto header = sizeof(letter_header);
   std::size_t room = P * header;
-  for (auto const& s : l.sections) room += 4 * P + s.size;  // a part is no longer dense than as entries
+  std::size_t most = header;
+  for (auto const& s : l.sections) {  // a part is no longer dense than as entries
+    room += 4 * P + s.size;
+    most += 4 + (l.kind.fixed_size ? s.size : 4 * s.who->length(l.context_of(ctx, s)));
+  }
   auto const out = l.outbox(room);
   auto const mine = ctx.template scratch<announcement>(P), theirs = ctx.template scratch<announcement>(P);
   auto const own = ctx.template scratch<kernel::stream>(l.sections.size());
@@ -29,7 +39,7 @@ view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, lette
   for (std::size_t p = 0; p < P; ++p) {
     std::size_t end = at + header;
     for (std::size_t i = 0; i < l.sections.size(); ++i) {
-      auto const [from, length] = slice_of(l.sections[i].who->length(l.context_of(ctx, l.sections[i])), p, P);
+      auto const [from, length] = parts(i, p);
       end += sum_stream::write(own(i), from, length, out.data() + end);
     }
     leave[p] = end - at;
@@ -38,7 +48,6 @@ view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, lette
     at = end;
   }
   to.all_to_all(std::as_bytes(std::span(mine.data(), P)), std::as_writable_bytes(std::span(theirs.data(), P)));
-  auto const most = most_bytes(ctx, l, 1, P);
   std::size_t total = 0;
   for (std::size_t p = 0; p < P; ++p) total += arrive[p] = theirs(p).opened(most, p);
   auto const in = l.inbox(total);
@@ -49,12 +58,10 @@ view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, lette
   auto const pieces = ctx.template scratch<sum_stream>(l.sections.size() * P);
   at = 0;
   for (std::size_t p = 0; p < P; at += arrive[p++]) {
-    std::size_t i = 0;
-    bool const good = read_sums(ctx, l, part(in, at, arrive[p]), p, r, P,
-                                [&](auto const&, sum_stream const& s) { pieces(i++ * P + p) = s; });
-    for (i = 0; i < l.sections.size() && !good; ++i)
-      pieces(i * P + p) = {.length =
-                               slice_of(l.sections[i].who->length(l.context_of(ctx, l.sections[i])), r, P).second};
+    auto const length = [&](std::size_t i) { return parts(i, r).second; };
+    bool const good = read_sums(ctx, l, part(in, at, arrive[p]), p, length,
+                                [&](std::size_t i, sum_stream const& s) { pieces(i * P + p) = s; });
+    for (std::size_t i = 0; i < l.sections.size() && !good; ++i) pieces(i * P + p) = {.length = length(i)};
   }
   return pieces;
 }

@@ -56,18 +56,17 @@ std::size_t most_bytes(step<Exec> const& ctx, letter<Exec> const& l, std::size_t
   return most;
 }
 
-/// Calls f(section, sum) for each section of a letter of sums that `from` sent. False, with a complaint, if the letter
-/// is not what an honest rank sends.
-template <class Exec, class F>
-bool read_sums(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> m, std::size_t from, std::size_t p,
-               std::size_t parts, F const& f) {
+/// Calls f(i, sum) for section i of a letter of sums that `from` sent; `length(i)` is how many coefficients it spans.
+/// False, with a complaint, if the letter is not what an honest rank sends.
+template <class Exec, class Length, class F>
+bool read_sums(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> m, std::size_t from, Length const& length,
+               F const& f) {
   if (!l.opens(ctx, m, static_cast<int>(from))) return false;
   std::size_t at = sizeof(letter_header);
   try {
-    for (auto& s : l.sections) {
-      auto const length = slice_of(s.who->length(letter<Exec>::context_of(ctx, s)), p, parts).second;
-      auto const sum = sum_stream::read(m.data() + at, m.extent(0) - at, length);
-      f(s, sum);
+    for (std::size_t i = 0; i < l.sections.size(); ++i) {
+      auto const sum = sum_stream::read(m.data() + at, m.extent(0) - at, length(i));
+      f(i, sum);
       at += sum.size();
     }
     if (at != m.extent(0)) throw payload_error("is longer than its sections");
@@ -76,6 +75,37 @@ bool read_sums(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> m, std::size_
     return false;
   }
   return true;
+}
+
+/// How many coefficients section i is about.
+template <class Exec>
+std::size_t length_of(step<Exec> const& ctx, letter<Exec> const& l, std::size_t i) {
+  return l.sections[i].who->length(letter<Exec>::context_of(ctx, l.sections[i]));
+}
+
+/// Gathers this rank's letter of sums, sizes first, and calls f(rank, i, sum) for each section i of each rank's;
+/// `length(i, rank)` as above. No rank's letter is longer than `most`. The sums lie in the inbox.
+///
+/// - Sent  16 bytes and the letter.
+template <class Exec, class Length, class F>
+void gather_sums(step<Exec> const& ctx, transport& to, letter<Exec>& l, bytes<Exec> mine, std::size_t most,
+                 Length const& length, F const& f) {
+  auto const P = static_cast<std::size_t>(to.size()), size = mine.extent(0);
+  letter<Exec>::seal(ctx, mine);
+  auto const own = announcement::of(size);
+  auto const sizes = ctx.template scratch<announcement>(P);
+  to.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(sizes.data(), P)));
+  l.sizes.assign(P, 0);
+  std::size_t total = 0;
+  for (std::size_t p = 0; p < P; ++p) total += l.sizes[p] = sizes(p).opened(most, p);
+  auto const all = l.inbox(total);
+  to.all_gather_v({mine.data(), size}, l.sizes, {all.data(), total});
+  l.sent += sizeof own + size;
+  l.messages += 2;
+  for (std::size_t p = 0, at = 0; p < P; at += l.sizes[p++])
+    read_sums(
+        ctx, l, part(all, at, l.sizes[p]), p, [&](std::size_t i) { return length(i, p); },
+        [&](std::size_t i, sum_stream const& s) { f(p, i, s); });
 }
 
 }  // namespace detail
