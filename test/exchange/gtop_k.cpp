@@ -6,6 +6,7 @@
 
 #include "../concepts/selector_laws.hpp"
 #include "../support/averaging.hpp"
+#include "../support/distributions.hpp"
 
 using namespace gradpress;
 using namespace gradpress::test;
@@ -76,6 +77,21 @@ TEST_CASE("exchange::gtop_k: with owner_keeps nothing vanishes; with the publish
     auto const random = gradients_of(P, 200);
     CHECK(vanished(random, average_once(random, by(0.05, put_back::owner_keeps))) < 1e-4);
   }
+}
+
+TEST_CASE("exchange::gtop_k: the published put-back loses mass in about three steps of four, owner_keeps in none") {
+  constexpr std::size_t trials = 400, P = 8, n = 30;  // k = 3
+  std::size_t published = 0, kept = 0;
+  for (std::size_t t = 0; t < trials; ++t) {
+    std::vector<floats> g;
+    for (std::size_t p = 0; p < P; ++p) g.push_back(gaussian(n, 1000 + t * P + p));
+    published += vanished(g, average_once(g, by(0.1, put_back::published))) > 1e-3 ? 1u : 0u;
+    kept += vanished(g, average_once(g, by(0.1, put_back::owner_keeps))) > 1e-3 ? 1u : 0u;
+  }
+  MESSAGE("published loses mass in ", published, " of ", trials, " steps");
+  CHECK(published > trials * 65 / 100);
+  CHECK(published < trials * 81 / 100);
+  CHECK(kept == 0);
 }
 
 TEST_CASE("exchange::gtop_k with k = n is the dense mean, to rounding") {

@@ -34,8 +34,9 @@ struct case_tensor {
   shape dims;
 };
 inline std::vector<case_tensor> const& case_tensors() {
-  static std::vector<case_tensor> const all = {{"n0", {0, 1}},  {"n1", {1, 1}},   {"n31", {31, 1}},
-                                               {"n32", {8, 4}}, {"n33", {3, 11}}, {"n1000", {40, 25}}};
+  static std::vector<case_tensor> const all = {{"n0", {0, 1}},      {"n1", {1, 1}},   {"n31", {31, 1}},
+                                               {"n32", {8, 4}},     {"n33", {3, 11}}, {"n1000", {40, 25}},
+                                               {"n4097", {17, 241}}};
   return all;
 }
 
