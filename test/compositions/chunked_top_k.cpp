@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/sign.hpp>
@@ -21,6 +22,7 @@ TEST_CASE("every legal composition of chunked_top_k") {
                   count);
   check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, ternary{}, count);
   check_feedbacks(identity{}, chunked_top_k{.density = 0.1, .chunk = 64}, log_quantizer{}, count);
+  check_coded(chunked_top_k{.density = 0.1, .chunk = 64}, unquantized{}, smallest_index{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
   CHECK(count.legal > 0);
   CHECK(count.refused > 0);

@@ -28,5 +28,5 @@ TEST_CASE("every index code, with floats and codes, of fixed and variable size, 
   check_values(elias_fano{}, count);
   check_values(smallest_index{}, count);
   check_coded(top_k{.density = 0.05}, ternary{}, elias_fano{}, count);
-  MESSAGE("legal: ", count.legal);
+  MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
 }

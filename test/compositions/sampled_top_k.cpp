@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/sign.hpp>
@@ -20,6 +21,7 @@ TEST_CASE("every legal composition of sampled_top_k") {
   check_feedbacks(identity{}, sampled_top_k{.density = 0.1}, stochastic_int{.bits = 8, .block = 64}, count);
   check_feedbacks(identity{}, sampled_top_k{.density = 0.1}, ternary{}, count);
   check_feedbacks(identity{}, sampled_top_k{.density = 0.1}, log_quantizer{}, count);
+  check_coded(sampled_top_k{.density = 0.1}, unquantized{}, smallest_index{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
   CHECK(count.legal > 0);
   CHECK(count.refused > 0);

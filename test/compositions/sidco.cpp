@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/select/sidco.hpp>
@@ -13,6 +14,7 @@ TEST_CASE("every legal composition of sidco") {
   check_feedbacks(identity{}, sidco{.density = 0.1}, unquantized{}, count);
   check_feedbacks(identity{}, sidco{.density = 0.1}, bf16{}, count);
   check_feedbacks(identity{}, sidco{.density = 0.1}, stochastic_int{.bits = 8, .block = 64}, count);
+  check_coded(sidco{.density = 0.1}, unquantized{}, smallest_index{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
   CHECK(count.legal > 0);
   CHECK(count.refused > 0);
