@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// \file
-/// Does gTop-k converge? Trains two networks from one seed with dense exchange, top-k, gTop-k with either rule of what is
+/// Does gTop-k converge? Trains two networks from one seed, one of them with momentum and without, with dense exchange, top-k, gTop-k with either rule of what is
 /// put back, and random-k, at three densities and two numbers of ranks, and writes what happened as CSV and as charts.
 /// `./dev evidence gtopk` runs it through gtopk.py, which makes the page.
 ///
@@ -24,6 +24,7 @@
 #include <iostream>
 #include <memory>
 #include <random>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 
@@ -35,7 +36,6 @@ using reducer = gp::reducer<gp::serial>;
 
 constexpr std::uint64_t seed = 1;
 constexpr std::array densities{0.1, 0.01, 0.001};
-constexpr std::array worlds{4, 8};
 constexpr std::array warm_up{0.25, 0.063, 0.015, 0.004};  // then 0.001; Lin et al. 2018, an epoch each
 constexpr int warm_up_part = 5;                           // the first fifth of all steps
 
@@ -233,7 +233,7 @@ void train_rank(Task const& task, Comm& comm, setting const& s, bool quick, std:
   if (first) records.back().test = replica.test(quick);
 }
 
-std::vector<setting> all_settings() {
+std::vector<setting> all_settings(std::span<int const> worlds) {
   std::vector<setting> all;
   for (int const P : worlds) {
     all.push_back({"dense", 1, P});
@@ -268,7 +268,7 @@ void write_csv(std::vector<record> const& records, std::string const& path) {
 template <class Task>
 void train(bool quick, std::string const& csv, std::vector<record>& records) {
   Task const task;
-  auto const settings = all_settings();
+  auto const settings = all_settings(Task::worlds);
   for (std::size_t i = 0; i < settings.size(); ++i) {
     auto const& s = settings[i];
     auto const start = std::chrono::steady_clock::now();
@@ -314,7 +314,7 @@ std::vector<record> read_csv(std::string const& path) {
 }
 
 /// One panel a density and number of ranks; `point` gives (x, y) of a record, y NaN to leave it out.
-svg::line_chart chart_of(std::vector<record> const& records, std::string const& task,
+svg::line_chart chart_of(std::vector<record> const& records, std::string const& task, std::span<int const> worlds,
                          std::function<std::pair<double, double>(record const&)> const& point) {
   svg::line_chart chart;
   std::vector<std::size_t> number(methods.size());
@@ -347,30 +347,32 @@ svg::line_chart chart_of(std::vector<record> const& records, std::string const& 
 
 template <class Task>
 void draw(std::vector<record> const& records, std::string const& folder) {
-  bool const digits = std::string(Task::name) == "digits";
   auto const finish = [&](svg::line_chart& chart, char const* what, char const* file) {
     chart.title = std::string(Task::title) + ": " + what;
     chart.write(folder + "/gtopk_" + Task::name + "_" + file + ".svg");
   };
   auto const loss_axis = [&](svg::line_chart& chart) {
-    chart.y = digits ? svg::axis::logarithmic : svg::axis::linear;
-    chart.y_title = digits ? "training loss, nats (logarithmic)" : "training loss, nats a character";
-    chart.y_high = digits ? 3.5 : 4.5;  // somewhat above a guess; higher, a run has diverged
+    chart.y = Task::logarithmic ? svg::axis::logarithmic : svg::axis::linear;
+    chart.y_title = Task::logarithmic ? "training loss, nats (logarithmic)" : "training loss, nats";
+    chart.y_high = Task::guess * 1.15;  // higher, a run has diverged
   };
-  auto by_step = chart_of(records, Task::name, [](record const& r) { return std::pair(double(r.step), r.loss); });
+  auto by_step =
+      chart_of(records, Task::name, Task::worlds, [](record const& r) { return std::pair(double(r.step), r.loss); });
   by_step.subtitle = "One seed, the same batches and learning rate for all; error feedback everywhere but dense";
   by_step.x_title = "step";
   loss_axis(by_step);
   finish(by_step, "loss against step", "steps");
 
-  auto by_bytes = chart_of(records, Task::name, [](record const& r) { return std::pair(r.on_wire, r.loss); });
+  auto by_bytes =
+      chart_of(records, Task::name, Task::worlds, [](record const& r) { return std::pair(r.on_wire, r.loss); });
   by_bytes.subtitle = "Bytes of messages as rings and trees send them, from the first step on; mean over the ranks";
   by_bytes.x = svg::axis::bytes;
   by_bytes.x_title = "bytes sent by a rank so far (logarithmic; left is less)";
   loss_axis(by_bytes);
   finish(by_bytes, "loss against bytes", "bytes");
 
-  auto ratio = chart_of(records, Task::name, [](record const& r) { return std::pair(double(r.step), r.delta); });
+  auto ratio =
+      chart_of(records, Task::name, Task::worlds, [](record const& r) { return std::pair(double(r.step), r.delta); });
   ratio.subtitle = "What an update leaves of the sum S of all signals, over what k random entries of S would leave";
   ratio.x_title = "step";
   ratio.y_title = "|S - update| / |S - random-k(S)|";
@@ -380,23 +382,40 @@ void draw(std::vector<record> const& records, std::string const& folder) {
 
 constexpr char const* usage = R"(Trains two networks with five ways to exchange gradients, and writes what happened.
 
-  bench.evidence.gtopk [--quick] [--draw] FOLDER
+  bench.evidence.gtopk [--quick] [--draw] [--task NAME] FOLDER
 
-  FOLDER     where gtopk.csv and the charts gtopk_*.svg go; it must exist
-  --quick    a few steps, to see that everything works
-  --draw     only the charts, from the gtopk.csv that is there
+  FOLDER       where gtopk.csv and the charts gtopk_*.svg go; it must exist
+  --quick      a few steps, to see that everything works
+  --task NAME  trains only digits, shakespeare or shakespeare_plain; what gtopk.csv holds of the others stays
+  --draw       only the charts, from the gtopk.csv that is there
 )";
+
+template <class... Task>
+bool train_and_draw(std::string const& folder, bool quick, bool only_draw, std::string const& only) {
+  auto const csv = folder + "/gtopk.csv";
+  auto const chosen = [&](std::string const& name) { return !only_draw && (only.empty() || only == name); };
+  if (!only.empty() && (... && (only != Task::name))) return false;
+  std::vector<record> records;
+  if (only_draw || !only.empty()) records = read_csv(csv);
+  std::erase_if(records, [&](record const& r) { return chosen(r.task); });
+  ((chosen(Task::name) ? train<Task>(quick, csv, records) : void()), ...);
+  (draw<Task>(records, folder), ...);
+  return true;
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
   bool quick = false, only_draw = false;
-  std::string folder;
-  for (auto const& word : std::vector<std::string>(argv + 1, argv + argc)) {
+  std::string folder, only;
+  for (int i = 1; i < argc; ++i) {
+    std::string const word = argv[i];
     if (word == "--quick")
       quick = true;
     else if (word == "--draw")
       only_draw = true;
+    else if (word == "--task" && i + 1 < argc)
+      only = argv[++i];
     else if (word == "--help" || word == "-h")
       return std::cout << usage, 0;
     else if (word.starts_with("-") || !folder.empty())
@@ -407,15 +426,8 @@ int main(int argc, char** argv) {
   if (folder.empty()) return std::cerr << usage, 2;
   try {
     Kokkos::ScopeGuard const kokkos(argc, argv);
-    std::vector<record> records;
-    if (only_draw) {
-      records = read_csv(folder + "/gtopk.csv");
-    } else {
-      train<digits_task>(quick, folder + "/gtopk.csv", records);
-      train<shakespeare_task>(quick, folder + "/gtopk.csv", records);
-    }
-    draw<digits_task>(records, folder);
-    draw<shakespeare_task>(records, folder);
+    if (!train_and_draw<digits_task, shakespeare_task<true>, shakespeare_task<false>>(folder, quick, only_draw, only))
+      return std::cerr << "gtopk: there is no task '" << only << "'; --help lists them\n", 2;
     return 0;
   } catch (std::exception const& e) {
     std::cerr << "gtopk: " << e.what() << '\n';

@@ -10,6 +10,7 @@
 #include "../../examples/shakespeare/network.hpp"
 #include "../../examples/shakespeare/text.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -31,6 +32,9 @@ struct digits_task {
   static constexpr char const* name = "digits";
   static constexpr char const* title = "Digits (two layers, 19,210 parameters)";
   static constexpr int steps = 500, quick_steps = 40, records = 50;
+  static constexpr std::array worlds{4, 8};
+  static constexpr double guess = 2.303;  ///< loss of a guess among all, nats
+  static constexpr bool logarithmic = true;
   static constexpr std::size_t batch = 64;
   digits::dataset data;
 
@@ -71,11 +75,21 @@ struct digits_task {
   };
 };
 
-/// A recurrent network on characters, 16 sequences of 32 a step.
+/// A recurrent network on characters, 16 sequences of 32 a step, with momentum or without.
+template <bool Momentum>
 struct shakespeare_task {
-  static constexpr char const* name = "shakespeare";
-  static constexpr char const* title = "Characters (recurrent, 543,425 parameters)";
+  static constexpr char const* name = Momentum ? "shakespeare" : "shakespeare_plain";
+  static constexpr char const* title =
+      Momentum ? "Characters (recurrent, 543,425 parameters), momentum 0.9" : "Characters without momentum";
   static constexpr int steps = 200, quick_steps = 5, records = 25;
+  static constexpr auto worlds = [] {
+    if constexpr (Momentum)
+      return std::array{4, 8};
+    else
+      return std::array{4};
+  }();
+  static constexpr double guess = 4.174;
+  static constexpr bool logarithmic = false;
   static constexpr std::size_t sequences = 16, length = 32, hidden = 384;
   shakespeare::corpus text;
 
@@ -85,7 +99,7 @@ struct shakespeare_task {
     shakespeare_task const& task_;
     std::uint64_t seed_;
     shakespeare::network model_;
-    shakespeare::momentum_sgd optimizer_{1.f, 0.9f};
+    shakespeare::momentum_sgd optimizer_{Momentum ? 1.f : 4.f, Momentum ? 0.9f : 0.f};
 
    public:
     replica(shakespeare_task const& task, std::uint64_t seed)
