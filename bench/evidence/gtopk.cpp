@@ -22,7 +22,6 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
-#include <memory>
 #include <random>
 #include <span>
 #include <sstream>
@@ -36,8 +35,6 @@ using reducer = gp::reducer<gp::serial>;
 
 constexpr std::uint64_t seed = 1;
 constexpr std::array densities{0.1, 0.01, 0.001};
-constexpr std::array warm_up{0.25, 0.063, 0.015, 0.004};  // then 0.001; Lin et al. 2018, an epoch each
-constexpr int warm_up_part = 5;                           // the first fifth of all steps
 
 struct method {
   std::string key, label;
@@ -73,15 +70,15 @@ struct record {
 };
 
 template <class Use>
-void with_method(setting const& s, double density, Use const& use) {
-  gp::top_k const top{.density = density};
+void with_method(setting const& s, Use const& use) {
+  gp::top_k const top{.density = s.density};
   gp::error_feedback const memory{};
   if (s.method == "dense")
     use(gp::compress_with());
   else if (s.method == "random_k")
-    use(gp::compress_with(gp::random_k{.density = density}, memory));
+    use(gp::compress_with(gp::random_k{.density = s.density}, memory));
   else if (s.method.starts_with("top_k"))
-    use(gp::compress_with(top, memory));
+    use(gp::compress_with(top, memory, gp::all_gather{}));
   else
     use(gp::compress_with(
         top, memory,
@@ -98,30 +95,27 @@ double sends(setting const& s) {
 
 /// A reducer and the tensors of its one group.
 struct exchange {
-  std::unique_ptr<reducer> of;
+  reducer of;
   std::vector<reducer::tensor> tensors;
 
   template <class Comm>
-  exchange(Comm& comm, setting const& s, double density, std::vector<slice> const& parameters)
-      : of(std::make_unique<reducer>(gp::serial{}, comm, gp::reducer_options{.seed = seed})) {
+  exchange(Comm& comm, setting const& s, std::vector<slice> const& parameters)
+      : of(gp::serial{}, comm, gp::reducer_options{.seed = seed}) {
     std::vector<reducer::part_of_group> parts;
     for (auto const& p : parameters) parts.push_back({p.name, p.rows, p.cols});
-    with_method(s, density, [&](auto const& m) { tensors = of->add_group("model", parts, m); });
+    with_method(s, [&](auto const& m) { tensors = of.add_group("model", parts, m); });
   }
-  /// use(memory of a tensor), in order.
-  template <class Use>
-  void memories(Use const& use) const {
-    for (auto const t : tensors)
-      of->visit(t, [&](char const*, gp::buffer<gp::serial> b) { use(std::span(b.data(), b.extent(0))); });
-  }
-  [[nodiscard]] std::vector<float> memory() const {
+  /// The memories of all tensors, in their order.
+  [[nodiscard]] std::vector<float> memory() {
     std::vector<float> all;
-    memories([&](std::span<float> part) { all.insert(all.end(), part.begin(), part.end()); });
+    for (auto const t : tensors)
+      of.visit(t,
+               [&](char const*, gp::buffer<gp::serial> b) { all.insert(all.end(), b.data(), b.data() + b.extent(0)); });
     return all;
   }
   void average(std::vector<slice> const& parameters) {
-    for (std::size_t i = 0; i < tensors.size(); ++i) of->stage(tensors[i], parameters[i].gradient);
-    of->average();
+    for (std::size_t i = 0; i < tensors.size(); ++i) of.stage(tensors[i], parameters[i].gradient);
+    of.average();
   }
 };
 
@@ -158,11 +152,9 @@ std::vector<double> sum_over(Comm& comm, std::vector<float> const& mine) {
   return all;
 }
 
-/// The same density as the reducer has in this step.
-double density_at(setting const& s, int step, int steps) {
-  auto const length = steps / warm_up_part;
-  if (!s.warm() || step > length) return s.density;
-  return warm_up[static_cast<std::size_t>(step - 1) * warm_up.size() / static_cast<std::size_t>(length)];
+/// The first fifth of all steps at 0.25, 0.063, 0.015 and 0.004, then the setting's own density.
+gp::warm_up schedule_of(setting const& s, int steps) {
+  return {.density = s.density, .steps_per_epoch = static_cast<std::uint64_t>(std::max(steps / 20, 1))};
 }
 
 template <class Task, class Comm>
@@ -171,21 +163,11 @@ void train_rank(Task const& task, Comm& comm, setting const& s, bool quick, std:
   typename Task::replica replica(task, seed);
   auto const parameters = replica.parameters();
   bool const remembers = s.method != "dense", first = comm.rank() == 0;
-  double density = density_at(s, 1, steps), loss = 0, contributed = 0;
-  exchange now(comm, s, density, parameters);
+  double loss = 0;
+  exchange now(comm, s, parameters);
+  if (s.warm()) now.of.follow(now.tensors[0], "density", schedule_of(s, steps));
 
   for (int step = 1; step <= steps; ++step) {
-    if (auto const next = density_at(s, step, steps); next != density) {  // another density; the memory stays
-      contributed += static_cast<double>(now.of->stats().bytes_sent);
-      exchange then(comm, s, density = next, parameters);
-      auto const old = now.memory();
-      std::size_t at = 0;
-      then.memories([&](std::span<float> part) {
-        std::copy_n(old.data() + at, part.size(), part.data());
-        at += part.size();
-      });
-      now = std::move(then);
-    }
     loss += replica.differentiate(step, comm.rank(), comm.size());
 
     bool const look = step % every == 0;
@@ -204,6 +186,7 @@ void train_rank(Task const& task, Comm& comm, setting const& s, bool quick, std:
         auto const update = joined(parameters);
         auto rest = sum;
         for (std::size_t i = 0; i < rest.size(); ++i) rest[i] -= static_cast<double>(update[i]) * s.ranks;
+        auto const density = s.warm() ? schedule_of(s, steps)(static_cast<std::uint64_t>(step - 1)) : s.density;
         r.delta = norm(rest) / random_rest(sum, gp::kept_of(density, sum.size()), step);
         for (std::size_t i = 0; i < rest.size(); ++i) rest[i] -= memories[i];
         r.lost = norm(rest) / norm(sum);
@@ -212,7 +195,7 @@ void train_rank(Task const& task, Comm& comm, setting const& s, bool quick, std:
     replica.update();
     if (!look) continue;
 
-    std::array const mine{loss / every, contributed + static_cast<double>(now.of->stats().bytes_sent)};
+    std::array const mine{loss / every, static_cast<double>(now.of.stats().bytes_sent)};
     std::vector<double> all(2 * static_cast<std::size_t>(comm.size()));
     comm.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
     for (std::size_t p = 0; p < all.size(); p += 2) {
