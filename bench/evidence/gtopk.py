@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import xml.etree.ElementTree as xml
 
 here = pathlib.Path(__file__).resolve().parent
@@ -148,7 +149,17 @@ def fill(template, run, check):
         return format(eval(match[1], names), match[2] or "")
 
     page = re.sub(r"<!-- holds: (.*?) -->\n?", claim, template, flags=re.DOTALL)
-    return re.sub(r"\{\{(.+?)(?::([^:}]+))?\}\}", value, page), broken
+    page = re.sub(r"\{\{(.+?)(?::([^:}]+))?\}\}", value, page)
+    return "\n\n".join(map(wrapped, page.strip().split("\n\n"))) + "\n", broken
+
+
+def wrapped(block):
+    """A paragraph or a list in lines of at most 120; tables, headings and pictures as they are."""
+    if block.startswith(("|", "#", "![")):
+        return block
+    items = re.split(r"\n(?=- )", block)
+    return "\n".join(textwrap.fill(" ".join(i.split()), 120, subsequent_indent="  " * i.startswith("- "),
+                                   break_long_words=False, break_on_hyphens=False) for i in items)
 
 
 def check_files(folder, run):
