@@ -98,14 +98,6 @@ class Run:
         values = self.column("lost", task, method, density, P)
         return sum(values) / len(values)
 
-    def bytes_to(self, task, level, method, density, P):
-        """Bytes on the wire until the training loss first stayed below a level for two records; infinite if never."""
-        curve = self.curve(task, method, density, P)
-        for a, b in zip(curve, curve[1:]):
-            if a["loss"] < level and b["loss"] < level:
-                return a["wire_bytes"]
-        return math.inf
-
     def diverged(self, task, method, density=1.0, P=4):
         return not self.loss(task, method, density, P) < self.curve(task, method, density, P)[0]["loss"]
 
@@ -136,7 +128,7 @@ class Run:
 def fill(template, run, check):
     """The page, and the claims that do not hold."""
     names = {name: getattr(run, name) for name in dir(run) if not name.startswith("_")}
-    names |= {"all": all, "any": any, "max": max, "min": min, "abs": abs, "worlds": worlds,
+    names |= {"all": all, "any": any, "max": max, "min": min, "abs": abs, "sum": sum, "len": len, "worlds": worlds,
               "densities": densities, "inf": math.inf}
     broken = []
 
