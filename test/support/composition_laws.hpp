@@ -21,7 +21,9 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <mutex>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace gradpress::test {
@@ -41,13 +43,22 @@ inline std::vector<case_tensor> const& case_tensors() {
 }
 
 /// Heavy-tailed, different on each rank and in each step, the same in every run.
-inline std::vector<float> gradient_of(int rank, int step, std::size_t tensor, std::size_t n) {
+inline std::vector<float> make_gradient(int rank, int step, std::size_t tensor, std::size_t n) {
   std::vector<float> g(n);
   key const k = key{77}.with(static_cast<std::uint64_t>(rank)).with(static_cast<std::uint64_t>(step)).with(tensor);
   for (std::size_t i = 0; i < n; ++i) {
     float const u = k.uniform(i) - 0.5f;
     g[i] = u * u * u * 8.f + (i % 5 == 0 ? 0.25f : 0.f);
   }
+  return g;
+}
+/// The same, made once for all compositions.
+inline std::vector<float> const& gradient_of(int rank, int step, std::size_t tensor, std::size_t n) {
+  static std::mutex guard;
+  static std::map<std::tuple<int, int, std::size_t>, std::vector<float>> made;
+  std::lock_guard const lock(guard);
+  auto& g = made[{rank, step, tensor}];
+  if (g.size() != n) g = make_gradient(rank, step, tensor, n);
   return g;
 }
 
@@ -216,27 +227,32 @@ inline bool same_bits(std::vector<float> const& a, std::vector<float> const& b) 
 
 /// Largest violation of the memory's law over all elements, relative to the largest number involved.
 inline double law_violation(memory_law law, std::vector<diary> const& ranks, int s, std::size_t t) {
-  auto const P = static_cast<double>(ranks.size());
-  auto const at = static_cast<std::size_t>(s);
+  bool const additive = law == memory_law::additive;
+  // Of each rank: two vectors whose sum over the ranks stands on the left, and two on the right.
+  struct terms {
+    float const *left[2], *right[2];
+  };
+  auto const n = ranks[0].pages[static_cast<std::size_t>(s)][t].gradient.size();
+  std::vector<float> const nothing(n);
+  std::vector<terms> all;
+  for (auto const& d : ranks) {
+    auto const& e = d.pages[static_cast<std::size_t>(s)][t];
+    auto const field = [](fields const& f, char const* name) { return f.at(name).data(); };
+    all.push_back(
+        additive
+            ? terms{{e.gradient.data(), field(e.before, "residual")}, {e.update.data(), field(e.after, "residual")}}
+            : terms{{field(e.after, "mirror"), nothing.data()}, {field(e.after, "mine"), nothing.data()}});
+  }
   double worst = 0;
-  for (std::size_t i = 0; i < ranks[0].pages[at][t].gradient.size(); ++i) {
-    double left = 0, right = 0, scale = 1e-30;
-    for (auto const& d : ranks) {
-      auto const& e = d.pages[at][t];
-      if (law == memory_law::additive) {
-        left += static_cast<double>(e.gradient[i]) + e.before.at("residual")[i];
-        right += e.update[i] + static_cast<double>(e.after.at("residual")[i]);
-        scale = std::max({scale, std::abs(static_cast<double>(e.gradient[i])) + std::abs(e.before.at("residual")[i]),
-                          std::abs(static_cast<double>(e.update[i])),
-                          std::abs(static_cast<double>(e.after.at("residual")[i]))});
-      } else {
-        left += e.after.at("mirror")[i];
-        right += e.after.at("mine")[i];
-        scale = std::max({scale, std::abs(static_cast<double>(e.after.at("mirror")[i])),
-                          std::abs(static_cast<double>(e.after.at("mine")[i])), 1.0});
-      }
+  for (std::size_t i = 0; i < n; ++i) {
+    double left = 0, right = 0, scale = additive ? 1e-30 : 1.0;
+    for (auto const& e : all) {
+      double const l0 = e.left[0][i], l1 = e.left[1][i], r0 = e.right[0][i], r1 = e.right[1][i];
+      left += l0 + l1;
+      right += r0 + r1;
+      scale = std::max({scale, std::abs(l0) + std::abs(l1), std::abs(r0), std::abs(r1)});
     }
-    worst = std::max(worst, std::abs(left - right) / (P * scale));
+    worst = std::max(worst, std::abs(left - right) / (static_cast<double>(ranks.size()) * scale));
   }
   return worst;
 }
