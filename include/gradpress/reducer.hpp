@@ -630,7 +630,10 @@ class reducer {
       arena_->release();
       statistics_.bytes_sent += letter.sent;
       statistics_.messages += letter.messages;
-      if (!letter.complaint.empty()) note(payload_error(letter.complaint), "");
+      if (letter.overflowed)
+        note(non_finite_error(letter.complaint), "");
+      else if (!letter.complaint.empty())
+        note(payload_error(letter.complaint), "");
     }
     statistics_.exchange_seconds += since(middle);
 
