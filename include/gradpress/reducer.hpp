@@ -64,7 +64,8 @@ struct watch_options {
 ///             the first byte and on success before anything changes; a difference is the same exception on all ranks.
 /// - Errors    after any exception gradients, memories, factors and the step number are as before the call.
 /// - Memory    4 bytes an element of state where there is error feedback and as much again as workspace; messages; no
-///             allocation after the first step, but for the third where `automatic` then chooses another way.
+///             allocation after the first step, but for the third where `automatic` then chooses another way, and where
+///             messages of variable size become longer than any before.
 /// - Threads   one reducer a thread; several reducers may live in one process.
 template <class Exec>
 class reducer {
@@ -630,7 +631,10 @@ class reducer {
       arena_->release();
       statistics_.bytes_sent += letter.sent;
       statistics_.messages += letter.messages;
-      if (!letter.complaint.empty()) note(payload_error(letter.complaint), "");
+      if (letter.overflowed)
+        note(non_finite_error(letter.complaint), "");
+      else if (!letter.complaint.empty())
+        note(payload_error(letter.complaint), "");
     }
     statistics_.exchange_seconds += since(middle);
 

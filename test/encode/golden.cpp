@@ -18,6 +18,7 @@
 #include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/cast.hpp>
@@ -136,6 +137,37 @@ std::string tree_of_two() {
   });
   return texts[1] + ' ' + texts[0];
 }
+/// What the first rank of two sends in a step of a sum of sparse messages: the size, and the letter.
+std::string pair_of_sums(double density) {
+  std::string texts[2];
+  run_ranks(2, [&](thread_communicator& c) {
+    recording<thread_communicator&> comm{c};
+    reducer r{gradpress::serial{}, comm};
+    auto const w = r.add("w", 13, 1, compress_with(top_k{.density = density}, memory, recursive_doubling{}));
+    auto g = tiny(13);
+    if (c.rank() == 1) std::reverse(g.begin(), g.end());
+    r.average(w, std::span(g));
+    texts[c.rank()] = sent_in(comm);
+  });
+  return texts[0];
+}
+/// The sums of two sparse messages, one that stays sparse and one that does not, and of their parts.
+std::string sums() {
+  index_t const at[] = {1, 4, 20}, other[] = {4, 31};
+  float const x[] = {0.5f, -2.f, 3.f}, y[] = {1.5f, -0.f};
+  std::string text;
+  for (std::size_t const length : {32u, 6u}) {
+    alignas(4) std::byte a[64], b[64], sum[64];
+    auto const first = sum_stream::write({at, x, length == 32 ? 3u : 2u}, 0, length, a);
+    auto const second = sum_stream::write({other, y, length == 32 ? 2u : 1u}, 0, length, b);
+    auto const size =
+        sum_stream::write_sum(sum_stream::read(a, first, length), sum_stream::read(b, second, length), sum);
+    for (auto const part : {std::span(a).first(first), std::span(b).first(second), std::span(sum).first(size)})
+      text += (text.empty() ? "" : " ") + hex(part);
+  }
+  alignas(4) std::byte part[64];
+  return text + ' ' + hex(std::span(part).first(sum_stream::write({at, x, 3}, 3, 20, part)));
+}
 std::string agreement_and_vote() {
   recording comm{self_communicator{}};
   reducer r{test::host{}, comm, {.seed = 0x5eed}};
@@ -240,6 +272,9 @@ std::vector<golden_case> const& cases() {
       {"adacomp one_magnitude", [] { return sent_by(compress_with(adacomp{.bin = 4}, memory), vector); }},
       {"own_random_k none", [] { return sent_by(compress_with(own_random_k{.density = 0.25}), vector); }},
       {"atomo none", [] { return sent_by(compress_with(atomo{.density = 0.25}), vector); }},
+      {"sums of sparse messages", sums},
+      {"recursive_doubling, two ranks, sparse", [] { return pair_of_sums(0.25); }},
+      {"recursive_doubling, two ranks, dense", [] { return pair_of_sums(0.6); }},
   };
   return all;
 }

@@ -3,7 +3,12 @@
 
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
+#include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/recursive_doubling.hpp>
+#include <gradpress/exchange/split_all_gather.hpp>
+#include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
@@ -112,6 +117,54 @@ TEST_CASE("reducer: no allocation after the first step") {
     if (m != 0)
       throw std::runtime_error("rank " + std::to_string(c.rank()) + " saw " + std::to_string(m) + " allocations");
   });
+#else
+  MESSAGE("SKIP: allocations can be counted with glibc and without sanitizers only");
+#endif
+}
+
+TEST_CASE("reducer: no allocation after the first step, wherever sparse entries go") {
+#if COUNTS_ALLOCATIONS
+  static constexpr std::size_t n = 200 * 1000;
+  // Which entries are large changes from step to step: all over the tensor in the first two, then all in one part.
+  auto const fill = [](std::vector<float>& g, int rank, int step) {
+    auto const from = static_cast<std::size_t>(step % 4) * n / 4;
+    for (std::size_t i = 0; i < n; ++i) {
+      g[i] = key{static_cast<std::uint64_t>(100 * step + rank)}.uniform(i) - 0.5f;
+      if (step >= 2 && i >= from && i < from + n / 4) g[i] *= 1000.f;
+    }
+  };
+  auto const check = [&](auto& comm, int from, auto exchange) {
+    reducer r{gradpress::serial{}, comm, {.link = link_costs{{1e-5, 1e-9}, {1e-5, 1e-9}}}};
+    std::vector<reducer<gradpress::serial>::tensor> t;
+    for (double const density : {0.001, 0.02, 0.3})
+      t.push_back(
+          r.add(std::to_string(density), n, 1, compress_with(top_k{.density = density}, error_feedback{}, exchange)));
+    std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));
+    auto const together = [&] { comm.all_gather(std::span<std::byte const>{}, std::span<std::byte>{}); };
+    for (int s = 0; s < from + 5; ++s) {
+      for (auto& v : g) fill(v, comm.rank(), s);
+      together();
+      long const before = allocations;
+      together();
+      for (std::size_t i = 0; i < t.size(); ++i) r.stage(t[i], std::span(g[i]));
+      r.average();
+      together();
+      long const made = allocations - before;
+      together();
+      if (s >= from && made != 0)
+        throw std::runtime_error(std::string(exchange.name) + " on " + std::to_string(comm.size()) +
+                                 " ranks: " + std::to_string(made) + " allocations in step " + std::to_string(s));
+    }
+  };
+  for (int P : {1, 2, 3})
+    run_ranks(P, [&](thread_communicator& c) {
+      check(c, 1, recursive_doubling{});
+      check(c, 1, split_all_gather{});
+      check(c, 1, split_dense{});
+      check(c, 1, split_dense{bf16{}});
+      check(c, 1, ok_top_k{.period = 3, .rebalance = 4});
+      check(c, 3, automatic{});  // it chooses in the third step
+    });
 #else
   MESSAGE("SKIP: allocations can be counted with glibc and without sanitizers only");
 #endif

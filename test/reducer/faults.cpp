@@ -4,6 +4,10 @@
 #include <gradpress/communicate/faulty.hpp>
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/recursive_doubling.hpp>
+#include <gradpress/exchange/split_all_gather.hpp>
+#include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
@@ -28,6 +32,11 @@ std::vector<float> gradient(int rank, int tensor) {
   return g;
 }
 
+template <class X>
+auto some(X exchange) {
+  return compress_with(top_k{.density = 0.05}, error_feedback{}, exchange);
+}
+
 /// A reducer with a tensor of every kind of exchange, over a communicator with planted faults.
 struct trainer {
   faulty<thread_communicator> comm;
@@ -38,11 +47,15 @@ struct trainer {
   trainer(thread_communicator c, faults f) : comm(c, std::move(f)), r(gradpress::serial{}, comm) {
     handles = {r.add("dense", n),
                r.add("gtop_k", n, 1, gtop_k_sgd(0.05)),
-               r.add("gather", n, 1, compress_with(top_k{.density = 0.05}, error_feedback{}, gather_top_k{})),
+               r.add("gather", n, 1, some(gather_top_k{})),
                r.add("leader", n, 1, compress_with(leader_top_k{.density = 0.05}, error_feedback{})),
                r.add("low_rank", 30, 20, power_sgd()),
                r.add("lq", 20, 30, lq_sgd()),
                r.add("ternary", n, 1, tern_grad()),
+               r.add("doubling", n, 1, some(recursive_doubling{})),
+               r.add("split", n, 1, some(split_all_gather{})),
+               r.add("split_dense", n, 1, some(split_dense{bf16{}})),
+               r.add("ok_top_k", n, 1, some(ok_top_k{.rebalance = 1})),  // so that all steps make the same calls
                r.add("threshold", n, 1, compress_with(threshold{.tau = 0.3}, error_feedback{})),
                r.add("scatter", n, 1,
                      compress_with(stochastic_int{.bits = 4, .block = 64}, error_feedback{}, scatter_reduce{})),
@@ -194,23 +207,34 @@ TEST_CASE("reducer: an exception of one rank's own policy is an error on all ran
 }
 
 TEST_CASE("reducer: a sum that overflows is an error on all ranks, and enters no memory") {
-  std::atomic<int> errors{0};
+  std::atomic<int> errors{0}, wrong{0}, tensors{0};
   run_ranks(3, [&](thread_communicator& c) {
     reducer r{gradpress::serial{}, c};
     std::vector<float> g(n, 3e38f);
-    for (auto const& handle :
-         {r.add("dense", n), r.add("block", n, 1, compress_with(random_block{.density = 0.5}, error_feedback{})),
-          r.add("fp16", n, 1, compress_with(fp16{}, error_feedback{}))}) {
+    std::vector const handles = {
+        r.add("dense", n),
+        r.add("block", n, 1, compress_with(random_block{.density = 0.5}, error_feedback{})),
+        r.add("fp16", n, 1, compress_with(fp16{}, error_feedback{})),
+        r.add("scatter", n, 1, compress_with(stochastic_int{.bits = 8}, error_feedback{}, scatter_reduce{})),
+        r.add("doubling", n, 1, some(recursive_doubling{})),
+        r.add("split", n, 1, some(split_all_gather{})),
+        r.add("split_dense", n, 1, some(split_dense{})),
+        r.add("rounded", n, 1, some(split_dense{bf16{}})),
+        r.add("ok_top_k", n, 1, some(ok_top_k{}))};
+    tensors = static_cast<int>(handles.size());
+    for (auto const& handle : handles) {
       try {
         r.average(handle, std::span(g));
+        ++wrong;
       } catch (non_finite_error const&) {
         bool clean = g == std::vector<float>(n, 3e38f);
         r.visit(handle, [&](char const*, auto b) {
           for (std::size_t i = 0; i < b.extent(0); ++i) clean &= b(i) == 0.f;
         });
-        if (clean) ++errors;
+        ++(clean ? errors : wrong);
       }
     }
   });
-  CHECK(errors == 9);
+  CHECK(errors == 3 * tensors);
+  CHECK(wrong == 0);
 }

@@ -34,6 +34,12 @@ TEST_CASE("runtime: a text is the composition it names, knobs by position, by na
   CHECK(method_of("top_k(0.05) | error_feedback") == "identity|top_k(density=0.05)|none|error_feedback|all_gather");
   CHECK(method_of(" error_feedback|top_k( density = 0.05 )|gtop_k(published)") ==
         "identity|top_k(density=0.05)|none|error_feedback|gtop_k(dropped=published)");
+  CHECK(method_of("top_k(0.05) | error_feedback | ok_top_k(16, rebalance=8)") ==
+        "identity|top_k(density=0.05)|none|error_feedback|ok_top_k(period=16,rebalance=8)");
+  CHECK(method_of("top_k(0.05) | error_feedback | recursive_doubling") ==
+        "identity|top_k(density=0.05)|none|error_feedback|recursive_doubling");
+  CHECK(method_of("top_k(0.05) | error_feedback | automatic") ==
+        "identity|top_k(density=0.05)|none|error_feedback|automatic");
   CHECK(method_of("stochastic_int(4, mode=nearest)|error_feedback") ==
         "identity|all|stochastic_int(bits=4,block=1024,mode=nearest)|error_feedback|all_gather");
   CHECK(method_of("low_rank(rank=3) | log(bits=4) | error_feedback") ==
@@ -81,5 +87,6 @@ TEST_CASE("runtime: a wrong text is one clear error") {
   CHECK(has(refusal("top_k(0.1, 3) | error_feedback"), "there is no knob for value number 2"));
   CHECK(has(refusal("top_k(k=3) | error_feedback"), "there is no knob 'k'; its knobs are: density"));
   CHECK(has(refusal("top_k(7) | error_feedback"), "density must lie in (0, 1]"));
+  CHECK(has(refusal("top_k | error_feedback | ok_top_k(period=0)"), "period and rebalance must be at least 1"));
   CHECK(has(refusal("stochastic_int(bits=5)"), "bits must be 8, 4 or 2"));
 }

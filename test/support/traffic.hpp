@@ -18,10 +18,10 @@ struct traffic {
   double mean_received = 0;                            ///< over the ranks
 };
 
-/// Bytes of gradients in the last of `steps` steps, at the rank that has most of them. gradient(rank, step) is what a
-/// rank hands in.
+/// Bytes of gradients in the last of `steps` steps, or the mean of the last `counted`, at the rank that has most of them.
+/// gradient(rank, step) is what a rank hands in.
 template <class Method, class Gradient>
-traffic traffic_of(int P, std::size_t n, Method const& method, int steps, Gradient const& gradient) {
+traffic traffic_of(int P, std::size_t n, Method const& method, int steps, Gradient const& gradient, int counted = 1) {
   std::vector<traffic> all(static_cast<std::size_t>(P));
   run_ranks(P, [&](thread_communicator& c) {
     counting<thread_communicator&> comm{c};
@@ -29,13 +29,15 @@ traffic traffic_of(int P, std::size_t n, Method const& method, int steps, Gradie
     auto const w = r.add("w", n, 1, method);
     for (int s = 0; s < steps; ++s) {
       auto g = gradient(c.rank(), s);
-      comm.reset();
-      r.reset_statistics();
+      if (s <= steps - counted) {
+        comm.reset();
+        r.reset_statistics();
+      }
       r.average(w, std::span<float>(g));
     }
-    auto const control = (r.stats().control_bytes) * static_cast<std::uint64_t>(P - 1);
-    all[static_cast<std::size_t>(c.rank())] = {comm.received() - control, comm.bytes() - r.stats().control_bytes,
-                                               r.stats().messages, 0};
+    auto const control = r.stats().control_bytes, of = static_cast<std::uint64_t>(counted);
+    all[static_cast<std::size_t>(c.rank())] = {(comm.received() - control * static_cast<std::uint64_t>(P - 1)) / of,
+                                               (comm.bytes() - control) / of, r.stats().messages / of, 0};
   });
   traffic most;
   for (auto const& t : all) {

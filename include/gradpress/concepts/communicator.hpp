@@ -86,7 +86,7 @@ concept stream_ordered = requires {
 /// | `c.all_gather_v(mine, sizes, all)`   | (P-1) max_i m_i / sum of the others' m_i; all ranks know all sizes      |
 /// | `c.all_reduce_sum(std::span<T>)`     | (P-1) m / 2 (P-1)/P m; asked for each T on its own                      |
 /// | `c.all_reduce_max(std::span<float>)` | the same                                                                |
-/// | `c.send_recv(to, out, from, in)`     | (P-1) m / m; every rank calls, -1 is nobody                             |
+/// | `c.send_recv(to, out, from, in)`     | (P-1) m / m; every rank calls, -1 is nobody; sizes differ from pair to pair |
 /// | `c.all_to_all(out, in)`              | (P-1) m / (P-1)/P m; P equal blocks, together m bytes                   |
 /// | `c.abandon(why)`                     | without it, ranks that wait for one that failed go on waiting           |
 /// | `c.offers(operation)`                | bool, for offers known only at run time; absent: all that compile       |

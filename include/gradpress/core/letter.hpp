@@ -64,6 +64,7 @@ class letter {
   std::uint64_t sent = 0;      ///< bytes that this rank contributed to its collectives in this phase
   std::uint64_t messages = 0;  ///< collectives called
   std::string complaint;       ///< what was wrong with something that arrived; the step ends with it on all ranks
+  bool overflowed = false;     ///< the complaint is about honest messages whose sum is not finite
 
   /// Sums and maxima of fixed size travel bare, since a header would be summed; everything else behind a header.
   [[nodiscard]] std::size_t header_bytes() const noexcept {
@@ -78,6 +79,7 @@ class letter {
     sections.clear();
     arrived.clear();
     complaint.clear();
+    overflowed = false;
     sent = messages = 0;
     used_ = header_bytes() + table_bytes();
     mine_ = mine_block_.room(used_ + capacity);
@@ -129,8 +131,11 @@ class letter {
     }
     return false;
   }
-  void complain(std::string text) {
-    if (complaint.empty()) complaint = std::move(text);
+  /// The first complaint stands.
+  void complain(std::string text, bool of_overflow = false) {
+    if (!complaint.empty()) return;
+    complaint = std::move(text);
+    overflowed = of_overflow;
   }
 
   /// Every base points at a letter with the layout of `mine`.

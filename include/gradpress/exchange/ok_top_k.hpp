@@ -75,7 +75,8 @@ struct ok_top_k {
       std::size_t const from = starts(i * (P + 1) + p), end = starts(i * (P + 1) + p + 1);
       return std::pair{from, end - from};
     };
-    auto const pieces = detail::scatter_parts(ctx, to, l, parts);
+    auto const pieces =
+        detail::scatter_parts(ctx, to, l, parts, [&](std::size_t i) { return detail::length_of(ctx, l, i); });
 
     std::size_t most = sizeof(letter_header), results = 0;
     for (std::size_t i = 0; i < S; ++i) {
@@ -176,6 +177,17 @@ struct ok_top_k {
     }
   }
 
+  /// Room for the entries of these sums, or of their sum, and one more, for the entry that is written and does not count.
+  /// By what honest ranks could send at most, so that it never grows: k entries each, or 2 k numbers of a dense sum.
+  template <class Exec>
+  static std::size_t most_entries(step<Exec> const& ctx, typename letter<Exec>::section const& s,
+                                  std::span<sum_stream const> sums) {
+    std::size_t arrived = 0;
+    for (auto const& sum : sums) arrived += sum.values().size();
+    auto const length = s.who->length(letter<Exec>::context_of(ctx, s));
+    return std::min(length, std::max(arrived, 2 * sums.size() * (s.size / 8))) + 1;
+  }
+
   /// The entries of a sum that are not 0, as offsets plus `base`; returns how many.
   static std::size_t entries_of(sum_stream const& s, index_t base, index_t* index, float* value) {
     std::size_t at = 0;
@@ -194,17 +206,14 @@ struct ok_top_k {
   template <class Exec>
   std::size_t keep_own(step<Exec> const& ctx, typename letter<Exec>::section const& s,
                        std::span<sum_stream const> pieces, bytes<Exec> out) const {
-    auto const k = s.size / 8, length = pieces[0].length;
-    std::size_t bound = 0;
-    for (auto const& piece : pieces) bound += piece.dense != nullptr ? length : piece.sparse.count;
+    auto const k = s.size / 8, length = pieces[0].length, room = most_entries(ctx, s, pieces);
     auto const streams = ctx.template scratch<kernel::stream>(pieces.size());
     auto const next = ctx.template scratch<std::size_t>(pieces.size());
-    auto const sum = ctx.template scratch<std::byte>(sum_stream::bytes_of(bound, length));
+    auto const sum = ctx.template scratch<std::byte>(4 + 8 * room);
     auto const bytes = sum_stream::write_sum(pieces, length, streams.data(), next.data(), sum.data());
     auto const added = sum_stream::read(sum.data(), bytes, length);
-    auto const most = std::min(bound, length) + 1;  // one more, for the entry that is written and does not count
-    auto const index = ctx.template scratch<index_t>(most);
-    auto const value = ctx.scratch(most);
+    auto const index = ctx.template scratch<index_t>(room);
+    auto const value = ctx.scratch(room);
     auto count = entries_of(added, 0, index.data(), value.data());
     auto* const memory = state_of_section(ctx, s);
     auto most_kept = k;
@@ -231,10 +240,9 @@ struct ok_top_k {
     auto const& s = l.sections[i];
     auto const own = letter<Exec>::context_of(ctx, s);
     auto const k = s.size / 8;
-    std::size_t bound = 1;
-    for (auto const& part : kept) bound += part.dense != nullptr ? part.length : part.sparse.count;
-    auto const index = ctx.template scratch<index_t>(bound);
-    auto const value = ctx.scratch(bound);
+    auto const room = most_entries(ctx, s, kept);
+    auto const index = ctx.template scratch<index_t>(room);
+    auto const value = ctx.scratch(room);
     std::size_t passed = 0;
     for (std::size_t p = 0; p < kept.size(); ++p)
       passed += entries_of(kept[p], starts[p], index.data() + passed, value.data() + passed);

@@ -87,7 +87,8 @@ struct scatter_reduce {
       try {
         s.who->recode(l.context_of(ctx, s), r, l.arrived, part(out, at, size));
       } catch (error const& e) {
-        l.complain(std::string("a chunk of this tensor: ") + e.what());
+        bool const overflow = dynamic_cast<non_finite_error const*>(&e) != nullptr;
+        l.complain(std::string("a chunk of a tensor: ") + e.what(), overflow);
         clear(out.data() + at, size);
       }
       ctx.memory->release();

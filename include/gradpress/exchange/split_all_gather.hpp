@@ -34,7 +34,7 @@ struct split_all_gather {
   template <class Exec>
   void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const {
     auto const P = static_cast<std::size_t>(to.size());
-    auto const pieces = detail::scatter_parts(ctx, to, l, detail::even_parts(ctx, l, P));
+    auto const pieces = detail::scatter_even_parts(ctx, to, l);
     auto const most = detail::most_bytes(ctx, l, P, P);
     auto const out = l.outbox(most);
     auto const streams = ctx.template scratch<kernel::stream>(P);

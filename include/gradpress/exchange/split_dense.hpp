@@ -66,7 +66,7 @@ struct split_dense {
   template <class Exec>
   void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const {
     auto const P = static_cast<std::size_t>(to.size()), r = static_cast<std::size_t>(to.rank());
-    auto const pieces = detail::scatter_parts(ctx, to, l, detail::even_parts(ctx, l, P));
+    auto const pieces = detail::scatter_even_parts(ctx, to, l);
     l.sizes.assign(P, sizeof(letter_header));
     std::size_t total = 0;
     for (std::size_t p = 0; p < P; total += l.sizes[p++])

@@ -15,19 +15,21 @@ auto even_parts(step<Exec> const& ctx, letter<Exec> const& l, std::size_t P) {
   return [&ctx, &l, P](std::size_t i, std::size_t p) { return slice_of(length_of(ctx, l, i), p, P); };
 }
 
-/// Sends part p of every tensor to rank p; `parts(i, p)` is where that of section i starts, and its length. Returns this rank's parts: P sums for each section, in rank order, which lie
-/// in the inbox; a message that is not what an honest rank sends counts as empty, with a complaint.
+/// Sends part p of every tensor to rank p; `parts(i, p)` is where that of section i starts, and its length, in no step
+/// more than `longest(i)`. Returns this rank's parts: P sums for each section, in rank order, which lie in the inbox; a
+/// message that is not what an honest rank sends counts as empty, with a complaint.
 ///
 /// - Sent  16 P bytes of sizes, and P - 1 letters.
-template <class Exec, class Parts>
-view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, letter<Exec>& l, Parts const& parts) {
+template <class Exec, class Parts, class Longest>
+view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, letter<Exec>& l, Parts const& parts,
+                                     Longest const& longest) {
   auto const P = static_cast<std::size_t>(to.size()), r = static_cast<std::size_t>(to.rank());
   constexpr auto header = sizeof(letter_header);
-  std::size_t room = P * header;
-  std::size_t most = header;
-  for (auto const& s : l.sections) {  // a part is no longer dense than as entries
-    room += 4 * P + s.size;
-    most += 4 + (l.kind.fixed_size ? s.size : 4 * s.who->length(l.context_of(ctx, s)));
+  std::size_t room = P * header, most = header;
+  for (std::size_t i = 0; i < l.sections.size(); ++i) {
+    auto const size = l.sections[i].size, length = longest(i);
+    room += 4 * P + size;  // a part is no longer dense than as entries
+    most += sum_stream::bytes_of(l.kind.fixed_size ? std::min(size / 8, length) : length, length);
   }
   auto const out = l.outbox(room);
   auto const mine = ctx.template scratch<announcement>(P), theirs = ctx.template scratch<announcement>(P);
@@ -50,7 +52,7 @@ view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, lette
   to.all_to_all(std::as_bytes(std::span(mine.data(), P)), std::as_writable_bytes(std::span(theirs.data(), P)));
   std::size_t total = 0;
   for (std::size_t p = 0; p < P; ++p) total += arrive[p] = theirs(p).opened(most, p);
-  auto const in = l.inbox(total);
+  auto const in = room_for_all(l, P, total, [&](std::size_t i) { return P * longest(i); });
   to.all_to_all_v({out.data(), at}, leave, {in.data(), total}, arrive);
   l.sent += P * sizeof(announcement) + at - leave[r];
   l.messages += 2;
@@ -64,6 +66,14 @@ view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, lette
     for (std::size_t i = 0; i < l.sections.size() && !good; ++i) pieces(i * P + p) = {.length = length(i)};
   }
   return pieces;
+}
+
+/// The same, by even parts.
+template <class Exec>
+view<Exec, sum_stream> scatter_even_parts(step<Exec> const& ctx, transport& to, letter<Exec>& l) {
+  auto const P = static_cast<std::size_t>(to.size());
+  auto const parts = even_parts(ctx, l, P);
+  return scatter_parts(ctx, to, l, parts, [&](std::size_t i) { return parts(i, 0).second; });  // the first is longest
 }
 
 /// Makes room in `arrived` for one message from each of P ranks, for each section.

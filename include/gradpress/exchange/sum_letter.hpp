@@ -83,8 +83,20 @@ std::size_t length_of(step<Exec> const& ctx, letter<Exec> const& l, std::size_t 
   return l.sections[i].who->length(letter<Exec>::context_of(ctx, l.sections[i]));
 }
 
+/// Room for letters of sums from all ranks, `total` bytes together; those of section i span `spans(i)` coefficients.
+/// Where messages have a fixed size it is made by what honest ranks could send at most, all their entries, so that it
+/// never grows: what arrives differs from step to step.
+template <class Exec, class Spans>
+bytes<Exec> room_for_all(letter<Exec>& l, std::size_t ranks, std::size_t total, Spans const& spans) {
+  std::size_t most = ranks * sizeof(letter_header);
+  for (std::size_t i = 0; i < l.sections.size() && l.kind.fixed_size; ++i)
+    most += 4 * ranks + std::min(ranks * l.sections[i].size, 4 * spans(i));
+  return part(l.inbox(std::max(total, most)), 0, total);
+}
+
 /// Gathers this rank's letter of sums, sizes first, and calls f(rank, i, sum) for each section i of each rank's;
-/// `length(i, rank)` as above. No rank's letter is longer than `most`. The sums lie in the inbox.
+/// `length(i, rank)` as above, all ranks' together the whole tensor. No rank's letter is longer than `most`. The sums lie
+/// in the inbox.
 ///
 /// - Sent  16 bytes and the letter.
 template <class Exec, class Length, class F>
@@ -98,7 +110,7 @@ void gather_sums(step<Exec> const& ctx, transport& to, letter<Exec>& l, bytes<Ex
   l.sizes.assign(P, 0);
   std::size_t total = 0;
   for (std::size_t p = 0; p < P; ++p) total += l.sizes[p] = sizes(p).opened(most, p);
-  auto const all = l.inbox(total);
+  auto const all = room_for_all(l, P, total, [&](std::size_t i) { return length_of(ctx, l, i); });
   to.all_gather_v({mine.data(), size}, l.sizes, {all.data(), total});
   l.sent += sizeof own + size;
   l.messages += 2;

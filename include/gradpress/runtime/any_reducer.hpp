@@ -5,6 +5,9 @@
 /// A reducer whose methods are text: for command lines and configuration files. Opt-in, because it instantiates every
 /// composition that a text may name.
 
+#include <gradpress/exchange/automatic.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
@@ -33,7 +36,9 @@ struct catalogue {};
 struct default_catalogue
     : catalogue<composition_of<bf16>, composition_of<fp16>, composition_of<bf16, error_feedback>,
                 composition_of<fp16, error_feedback>, composition_of<top_k, error_feedback>,
-                composition_of<top_k, error_feedback, gtop_k>, composition_of<top_k, ef21>,
+                composition_of<top_k, error_feedback, gtop_k>, composition_of<top_k, error_feedback, ok_top_k>,
+                composition_of<top_k, error_feedback, recursive_doubling>,
+                composition_of<top_k, error_feedback, automatic>, composition_of<top_k, ef21>,
                 composition_of<top_k, stochastic_int, error_feedback>, composition_of<top_k, bf16, error_feedback>,
                 composition_of<random_k, error_feedback>, composition_of<random_block, error_feedback>,
                 composition_of<threshold, error_feedback>, composition_of<atomo>, composition_of<unbiased_sparsifier>,
