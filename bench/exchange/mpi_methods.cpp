@@ -67,7 +67,7 @@ void measure(std::vector<row>& rows, options const& o, mpi_communicator& comm, b
              std::string const& name, Method const& method) {
   if (name.find(o.only) == std::string::npos) return;
   bench_of_one b(comm, dense.n, method);
-  for (int i = 0; i < 4; ++i) {  // memory is met first; then `automatic` weighs, and moves once
+  for (int i = 0; i < 5; ++i) {  // memory is met first; then `automatic` weighs, and moves once
     b.step();
     if (b.average.choice(b.w).empty()) break;
   }

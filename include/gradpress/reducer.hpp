@@ -64,7 +64,7 @@ struct watch_options {
 ///             the first byte and on success before anything changes; a difference is the same exception on all ranks.
 /// - Errors    after any exception gradients, memories, factors and the step number are as before the call.
 /// - Memory    4 bytes an element of state where there is error feedback and as much again as workspace; messages; no
-///             allocation after the first step, but for the third where `automatic` then chooses another way, and where
+///             allocation after the first step, but for the fourth where `automatic` then chooses another way, and where
 ///             messages of variable size become longer than any before.
 /// - Threads   one reducer a thread; several reducers may live in one process.
 template <class Exec>
@@ -128,7 +128,8 @@ class reducer {
   struct weighed {
     int steps = 0;  // compressed ones since it was added or a knob of it changed
     bool done = false;
-    double seconds = 0;  // of the codec, in the last of them
+    double seconds = 0;  // of the codec, in the step under way
+    double codec = 0;    // the shortest of them, but for the first, which meets cold memory
     std::string why = "all_gather: not yet weighed";
   };
   using texts = std::map<std::string, std::string>;
@@ -706,7 +707,7 @@ class reducer {
       u->live->commit(context(*u, last), view<Exec>(u->gradient, u->dims.size()), arrival_of(*u, last));
       split(*u);
       arena_->release();
-      if (u->choice != nullptr) u->choice->seconds += since(begun), ++u->choice->steps;
+      if (u->choice != nullptr) count_codec(*u->choice, since(begun));
       if (u->dense_now) ++statistics_.sent_dense;
       if (u->watch != nullptr) measure_update(*u, since(begun));
       statistics_.dense_bytes += 4 * u->dims.size();
@@ -735,13 +736,13 @@ class reducer {
     double codec, copy, bytes;
   };
 
-  /// Weighs the tensors that have taken two compressed steps: the first of them meets cold memory. After the agreement,
+  /// Weighs the tensors that have taken three compressed steps. After the agreement,
   /// so that all ranks do so in the same step, with the same numbers and the same result.
   void weigh() {
     std::size_t elements = 0;
     std::vector<unit*> due;
     for (auto& u : units_)
-      if (u->staged && u->choice != nullptr && !u->choice->done && u->choice->steps >= 2) {
+      if (u->staged && u->choice != nullptr && !u->choice->done && u->choice->steps > 2) {
         due.push_back(u.get());
         elements += u->dims.size();
       }
@@ -757,13 +758,19 @@ class reducer {
     });
     for (auto* u : due) u->choice->done = true;
   }
+  static void count_codec(weighed& c, double last) {
+    c.seconds += last;
+    c.codec = c.steps <= 1 ? c.seconds : std::min(c.codec, c.seconds);
+    ++c.steps;
+  }
+  /// From a small and a large message: links that are shaped, and transports that change their protocol, lie on no line,
+  /// and the large one is what tensors are like.
   void measure_costs() {
     as_communicator comm{*comm_};
-    link_options how{
-        .with = gradpress::timed::all_reduce, .sizes = {1 << 10, 1 << 16, 1 << 19, 1 << 21}, .repetitions = 3};
+    link_options how{.with = gradpress::timed::all_reduce, .sizes = {1 << 10, 1 << 22}, .repetitions = 3};
     link_costs costs;
     costs.sum = measure_link(comm, how);
-    how = {.with = gradpress::timed::all_gather, .sizes = {1 << 10, 1 << 14, 1 << 18}, .repetitions = 3};
+    how = {.with = gradpress::timed::all_gather, .sizes = {1 << 10, 1 << 20}, .repetitions = 3};
     costs.gather = measure_link(comm, how);
     options_.link = costs;
   }
@@ -782,7 +789,7 @@ class reducer {
       arena_->release();
       auto const last = u->live->phases() - 1;
       auto const& letter = lane_in(*u, last).at(last);
-      mine.push_back({u->choice->seconds, fastest, static_cast<double>(letter.sections[u->section].size)});
+      mine.push_back({u->choice->codec, fastest, static_cast<double>(letter.sections[u->section].size)});
     }
     auto const ranks = static_cast<std::size_t>(comm_->size());
     std::vector<measured_weight> all(ranks * mine.size());
@@ -833,12 +840,16 @@ class reducer {
   }
   std::string explain_choice(unit const& u, measured_weight const& w, message_load const& load, double compressed,
                              double dense) const {
-    auto const ms = [](double seconds) { return detail::knob_text(std::round(seconds * 1e6) / 1e3) + " ms"; };
+    auto const ms = [](double seconds) { return detail::knob_text(std::round(seconds * 1e5) / 100) + " ms"; };
+    auto const cost = [](link_cost const& c) {
+      return detail::knob_text(std::round(c.alpha * 1e7) / 10) + " us + " +
+             detail::knob_text(std::round(c.beta * 1e11) / 100) + " ns/byte";
+    };
     auto const& l = *u.lanes.back();
     auto text = (u.dense_now ? "dense" : std::string(l.ways()[static_cast<std::size_t>(l.way)])) + ": compressed " +
                 ms(compressed) + " (codec " + ms(w.codec) + "), dense " + ms(dense) +
-                "; P = " + std::to_string(comm_->size()) + ", all-reduce " + text_of(options_.link->sum) +
-                ", all-gather " + text_of(options_.link->gather);
+                "; P = " + std::to_string(comm_->size()) + ", all-reduce " + cost(options_.link->sum) +
+                ", all-gather " + cost(options_.link->gather);
     if (l.ways().size() > 1)
       text += "; " + std::to_string(static_cast<std::uint64_t>(load.entries)) + " entries a rank, " +
               std::to_string(static_cast<std::uint64_t>(expected_union(load.coefficients, load.entries, load.ranks))) +

@@ -148,14 +148,14 @@ TEST_CASE("exchange::automatic sends dense where compression does not pay; the m
       }
       CHECK(conserves);
       CHECK(mirrors);
-      bool const dense = s >= 2;
+      bool const dense = s >= 3;
       CHECK((std::count(after.begin(), after.end(), 0.f) == static_cast<std::ptrdiff_t>(n)) == dense);
       CHECK((std::count(c.begin(), c.end(), 0.f) == 0) == dense);
       CHECK((std::count(d.begin(), d.end(), 0.f) == 0) == dense);
       CHECK(r.choice(w).starts_with("dense: ") == dense);
       if (s == 5) updates[static_cast<std::size_t>(comm.rank())] = a;
     }
-    CHECK(r.stats().sent_dense == 4 * 4);
+    CHECK(r.stats().sent_dense == 3 * 4);
     CHECK(r.method(w) == "identity|top_k(density=0.01)|none|error_feedback|automatic");
 
     // A skipped step, a save and a load in between change nothing, with an empty memory and with one that fills again.
@@ -175,12 +175,12 @@ TEST_CASE("exchange::automatic sends dense where compression does not pay; the m
     r.load(file);
     CHECK(run(g) == once);
 
-    // Another density is weighed anew: compressed for two steps, then dense again.
+    // Another density is weighed anew: compressed for three steps, then dense again.
     r.set(w, "density", 0.5);
     CHECK(r.choice(w) == "all_gather: not yet weighed");
-    for (int s = 0; s < 3; ++s) {
+    for (int s = 0; s < 4; ++s) {
       auto const all = run(gradient(comm.rank(), 10 + s));
-      CHECK((std::count(all[0].begin(), all[0].end(), 0.f) == 0) == (s == 2));
+      CHECK((std::count(all[0].begin(), all[0].end(), 0.f) == 0) == (s == 3));
     }
     // NaN is found dense, too.
     auto bad = gradient(comm.rank(), 20);
@@ -199,7 +199,7 @@ TEST_CASE("exchange::automatic measures the link itself, and all ranks agree on 
     host_reducer r{gradpress::serial{}, comm};
     auto const w = r.add("w", n, 1, compress_with(top_k{.density = 0.01}, error_feedback{}, automatic{}));
     auto const small = r.add("small", 10, 1, compress_with(top_k{.density = 0.1}, automatic{}));
-    for (int s = 0; s < 4; ++s) {
+    for (int s = 0; s < 5; ++s) {
       auto g = gradient(comm.rank(), s), h = gradient(comm.rank(), s, 10);
       r.stage(w, std::span(g)), r.stage(small, std::span(h));
       r.average();
@@ -215,7 +215,7 @@ TEST_CASE("exchange::automatic weighs nothing where there is little, or one rank
   run_ranks(2, [](thread_communicator& comm) {
     host_reducer r{gradpress::serial{}, comm, {.link = fast}};
     auto const w = r.add("w", 1000, 1, compress_with(top_k{.density = 0.01}, automatic{}));
-    for (int s = 0; s < 4; ++s) {
+    for (int s = 0; s < 5; ++s) {
       auto g = gradient(comm.rank(), s, 1000);
       r.average(w, g);
     }

@@ -19,7 +19,7 @@ namespace gradpress {
 /// - Accepts   messages that are gathered otherwise. Where they are sparse floats it has four ways: all_gather,
 ///             recursive_doubling, split_all_gather, split_dense; with codes it gathers. Messages that add up never come
 ///             here: `compress_with` gives them what `by_kind` would.
-/// - Choice    made once, after two steps, and again when a knob of the tensor changes: by the link's measured cost, the
+/// - Choice    made once, after three steps, and again when a knob of the tensor changes: by the link's measured cost, the
 ///             codec's measured time (of the slowest rank), and the union that independent supports would have. All ranks
 ///             choose alike, from numbers that they share. Below 65536 elements in all nothing is measured: all_gather.
 /// - Dense     a tensor that would be faster dense travels dense: the whole signal, so that the memory is empty then.
