@@ -13,8 +13,8 @@ namespace gradpress {
 ///
 /// - Accepts   sorted float streams of fixed size: a selector with its own support, such as top_k, and no quantizer.
 /// - Network   each rank sends its k entries once and receives about k, then sends about k/P and receives about k, 2 k at
-///             most: 6 k words on average over the ranks, where a gather brings (P - 1) k entries. In every `period`-th step up to P k entries
-///             arrive.
+///             most: 6 k words on average over the ranks, where a gather brings (P - 1) k entries. In every `period`-th
+///             step up to P k entries arrive.
 /// - Threshold of the sum, equal on all ranks. What lies below it is not gathered, nor more than 2 k/P + 1 entries of one
 ///             region; of what passed the k largest are kept, by (|sum| descending, index ascending), and the smallest of
 ///             them is the next threshold. If fewer than k pass, fewer are kept and the next threshold is lower. In every
