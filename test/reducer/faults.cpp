@@ -19,7 +19,8 @@
 
 #include <atomic>
 #include <cstring>
-#include <map>
+#include <sstream>
+#include <string>
 
 using namespace gradpress;
 
@@ -72,13 +73,11 @@ struct trainer {
       if (std::memcmp(g[t].data(), gradient(comm.rank(), static_cast<int>(t)).data(), 4 * n) != 0) return false;
     return true;
   }
-  std::map<std::string, std::vector<float>> state() {
-    std::map<std::string, std::vector<float>> all;
-    for (std::size_t t = 0; t < handles.size(); ++t)
-      r.visit(handles[t], [&](char const* name, auto b) {
-        all[std::to_string(t) + name].assign(b.data(), b.data() + b.extent(0));
-      });
-    return all;
+  /// All that a checkpoint keeps: memories, factors, thresholds, the step's number.
+  std::string state() {
+    std::ostringstream file;
+    r.save(file);
+    return file.str();
   }
 };
 
