@@ -6,12 +6,15 @@
 
 #include <gradpress/compressor.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/sign.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
+#include <gradpress/select/adacomp.hpp>
+#include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/top_k.hpp>
 
 namespace gradpress {
@@ -22,6 +25,16 @@ constexpr auto top_k_sgd(double density = 0.01) { return compress_with(top_k{.de
 constexpr auto gtop_k_sgd(double density = 0.01) {
   return compress_with(top_k{.density = density}, error_feedback{}, gtop_k{});
 }
+/// Ok-Topk SGD (Li and Hoefler 2022): the top-k of the sum, in traffic that does not grow with P.
+constexpr auto ok_top_k_sgd(double density = 0.01) {
+  return compress_with(top_k{.density = density}, error_feedback{}, ok_top_k{});
+}
+/// ScaleCom (Chen et al. 2020): ranks take turns in choosing what all send.
+constexpr auto scale_com(double density = 0.01) {
+  return compress_with(leader_top_k{.density = density}, error_feedback{});
+}
+/// AdaComp (Chen et al. 2018), in one magnitude a tensor.
+constexpr auto ada_comp(std::uint32_t bin = 500) { return compress_with(adacomp{.bin = bin}, error_feedback{}); }
 /// PowerSGD (Vogels et al. 2019), local memory rule.
 constexpr auto power_sgd(int rank = 2) { return compress_with(low_rank{.rank = rank}, error_feedback{}); }
 /// LQ-SGD (Li et al. 2025): PowerSGD with logarithmic codes on both factors.

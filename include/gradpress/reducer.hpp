@@ -392,7 +392,8 @@ class reducer {
     return c == nullptr ? std::string() : c->why;
   }
   [[nodiscard]] std::string method(tensor t) const { return tensors_.at(t.index)->of->live->text(); }
-  /// Calls v(name, buffer) for each piece of state of a tensor, as a checkpoint would see it.
+  /// Calls v(name, buffer) for each piece of a tensor's state that has one number an element: its memories. A checkpoint
+  /// holds factors and thresholds, too.
   void visit(tensor t, typename coder<Exec>::visitor const& v) {
     auto const& m = *tensors_.at(t.index);
     m.of->live->visit([&](char const* name, buffer<Exec> b) {
