@@ -202,6 +202,12 @@ class reducer {
     return new_member(std::move(name), u, u->dims, 0);
   }
 
+  /// The same for one column.
+  template <class Pr, class S, class Q, class F, class X, class I>
+  tensor add(std::string name, std::size_t n, compressor<Pr, S, Q, F, X, I> const& method) {
+    return add(std::move(name), n, 1, method);
+  }
+
   /// A tensor of a group.
   struct part_of_group {
     std::string name;

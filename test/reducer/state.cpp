@@ -120,6 +120,14 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
     CHECK(refusal(b, bytes).find("tensor 'w': has 21 values of 'residual' here and 20 in the checkpoint") !=
           std::string::npos);
   }
+  SUBCASE("a file that is not there") {
+    reducer b{gradpress::serial{}, alone, {.seed = 1}};
+    b.add("w", 20, top_k_sgd(0.1));  // without its one column
+    CHECK(refusal(b, "").find("nothing could be read of the checkpoint; see that the file exists") !=
+          std::string::npos);
+    std::istringstream good(bytes);
+    CHECK_NOTHROW(b.load(good));
+  }
   SUBCASE("another method") {
     reducer b{gradpress::serial{}, alone, {.seed = 1}};
     b.add("w", 20, 1, ef_sign_sgd());

@@ -121,6 +121,8 @@ header read(std::istream& from, header const& here, std::vector<field> const& fi
   auto const who = "gradpress: rank " + std::to_string(here.rank) + ": ";
   std::vector<char> const text{std::istreambuf_iterator<char>(from), {}};
   auto const all = std::as_bytes(std::span(text));
+  if (text.empty())
+    throw state_error(who + "nothing could be read of the checkpoint; see that the file exists and was opened");
   detail::reader r(all, who);
   if (r.number<std::uint32_t>() != detail::magic) throw state_error(who + "this is not a gradpress checkpoint");
   if (auto const v = r.number<std::uint32_t>(); v != detail::version)

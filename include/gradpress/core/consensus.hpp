@@ -94,9 +94,10 @@ class consensus {
     std::size_t most = 0;
     for (std::size_t p = 0; p < P; ++p)
       most = std::max(most, static_cast<std::size_t>(all_[p * (fields + 1) + fields]));
-    throw configuration_error("gradpress: rank 0 and others differ in: " + text + first_difference(comm, most) +
-                              ". Nothing was sent or changed; give every rank the same seed, tensors and methods, and "
-                              "stage the same tensors in each step");
+    throw configuration_error(
+        "gradpress: rank 0 and others differ in: " + text + first_difference(comm, most) +
+        ". Nothing was sent or changed; give every rank the same seed, tensors and methods with the same knobs, and "
+        "stage the same tensors in each step");
   }
 
   /// Throws what the worst-off rank met, with every failed rank's reason, the same on all ranks. Returns the bytes
@@ -119,7 +120,7 @@ class consensus {
       case failure::cause::payload:
         throw payload_error(text + "Repeat the step; if it stays, the transport damages messages");
       case failure::cause::configuration:
-        throw configuration_error(text + "Stage what was registered");
+        throw configuration_error(text + "Stage each tensor once, as it was registered");
       default:
         throw error(text + "Mend what failed and repeat the step");
     }
