@@ -14,6 +14,7 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/select/adacomp.hpp>
 #include <gradpress/select/random_block.hpp>
+#include <gradpress/select/random_k.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/top_k.hpp>
 
