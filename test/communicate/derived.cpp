@@ -49,9 +49,9 @@ struct mover : meter {
 }  // namespace
 
 TEST_CASE("communicate::derived: long sums by all_to_all have the same bits and move 2/P of the bytes") {
-  auto const least = collective::detail::worth_a_shuffle;
+  static constexpr auto least = collective::detail::worth_a_shuffle;
   for (int P : {2, 3, 4, 5, 9})
-    run_ranks(P, [least](thread_communicator& c) {
+    run_ranks(P, [](thread_communicator& c) {
       for (auto const n : {least - 1, least, least + 1, least + 5}) {
         same_bits<float, mover>(c, n);
         same_bits<std::int8_t, mover>(c, n);

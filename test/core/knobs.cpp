@@ -73,7 +73,7 @@ TEST_CASE("core/knobs: a live knob changes by text, of any type, and says what i
 }
 
 TEST_CASE("core/knobs: what does not fit is refused, with what would, and changes nothing") {
-  outer o, second;
+  outer o;
   inner i;
   auto const before = describe(o);
   auto knobs = live_knobs_of(o, i);

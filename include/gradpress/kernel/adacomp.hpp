@@ -39,7 +39,8 @@ inline adacomp_chunk adacomp_bins(float const* a, float const* g, std::size_t be
     ++c.bins;
     for (auto i = from; i < to; ++i) {
       kept[c.kept] = static_cast<index_t>(i);
-      c.kept += (magnitude(a[i] + g[i]) >= top) & (magnitude(a[i]) != 0) ? 1u : 0u;
+      c.kept +=
+          static_cast<std::size_t>(magnitude(a[i] + g[i]) >= top) & static_cast<std::size_t>(magnitude(a[i]) != 0);
     }
   }
   return c;
