@@ -74,13 +74,14 @@ link_cost measure_link(C& comm, link_options const& options, Clock const& clock)
   auto const most = *std::max_element(options.sizes.begin(), options.sizes.end());
   bool const gathers = options.with == timed::all_gather;
   std::vector<float> mine(most / sizeof(float)), all(gathers ? ranks * mine.size() : 0);
+  std::byte const token{};  // not a part of `here`, which other ranks would read while this one writes
   std::vector<std::byte> here(ranks);
   collective::room_t room;
   std::vector<double> bytes, seconds;
   for (auto const m : options.sizes) {
     auto const x = std::span(mine).first(m / sizeof(float));
     auto const once = [&] {
-      comm.all_gather(std::span<std::byte const>(here).first(1), here);
+      comm.all_gather(std::span(&token, 1), here);
       auto const start = static_cast<double>(clock());
       if (gathers)
         comm.all_gather(std::as_bytes(x), std::as_writable_bytes(std::span(all)).first(ranks * m));
