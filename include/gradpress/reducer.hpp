@@ -128,8 +128,9 @@ class reducer {
   struct weighed {
     int steps = 0;  // compressed ones since it was added or a knob of it changed
     bool done = false;
-    double seconds = 0;  // of the codec, in the step under way
-    double codec = 0;    // the shortest of them, but for the first, which meets cold memory
+    double seconds = 0;     // of the codec, in the step under way
+    double codec = 0;       // the shortest of them, but for the first, which meets cold memory
+    std::size_t bytes = 0;  // of its last message
     std::string why = "all_gather: not yet weighed";
   };
   using texts = std::map<std::string, std::string>;
@@ -677,6 +678,7 @@ class reducer {
     if (failure_) size = u.live->silence(ctx, room);
     arena_->release();
     u.section = letter.sections.size();
+    if (u.choice != nullptr) u.choice->bytes = size;
     letter.add(u.live.get(), u.key, size);
   }
 
@@ -785,18 +787,18 @@ class reducer {
     std::vector<measured_weight> mine;
     for (auto const* u : due) {
       auto const n = u->dims.size();
-      auto const room = arena_->template take<float>(n);
+      // Not the gradient: what was staged may be the mistake that this step is about to report.
+      auto const from = arena_->template take<float>(n), room = arena_->template take<float>(n);
+      kernel::fill_zero(exec_, from.data(), n);
       double fastest = 0;
       for (int i = 0; i < 3; ++i) {
         auto const start = clock::now();
-        kernel::copy(exec_, u->gradient, n, room.data());
+        kernel::copy(exec_, from.data(), n, room.data());
         fence(exec_);
         fastest = i == 0 ? since(start) : std::min(fastest, since(start));
       }
       arena_->release();
-      auto const last = u->live->phases() - 1;
-      auto const& letter = lane_in(*u, last).at(last);
-      mine.push_back({u->choice->codec, fastest, static_cast<double>(letter.sections[u->section].size)});
+      mine.push_back({u->choice->codec, fastest, static_cast<double>(u->choice->bytes)});
     }
     auto const ranks = static_cast<std::size_t>(comm_->size());
     std::vector<measured_weight> all(ranks * mine.size());
