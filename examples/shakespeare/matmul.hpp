@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <vector>
 
 namespace shakespeare {
@@ -60,8 +61,12 @@ namespace detail {
 #define SHAKESPEARE_UNROLL _Pragma("GCC unroll 4")
 #endif
 
-/// Eight floats, wherever they lie, that GCC and Clang keep in one register, or in two where registers are short.
-using lanes = float __attribute__((vector_size(32), aligned(4), may_alias));
+/// Eight floats that GCC and Clang keep in one register, or in two where registers are short.
+using lanes = float __attribute__((vector_size(32)));
+
+/// From and to wherever floats lie: one unaligned move.
+SHAKESPEARE_INLINE void load(lanes& to, float const* from) { std::memcpy(&to, from, sizeof to); }
+SHAKESPEARE_INLINE void store(float* to, lanes const& from) { std::memcpy(to, &from, sizeof from); }
 
 /// c += a b for `Rows` rows of a and one panel of b: the sums stay in registers, two to a row.
 template <std::size_t Rows>
@@ -70,13 +75,13 @@ SHAKESPEARE_INLINE void multiply_block(float const* a, matrix_view const& shape,
   lanes left[Rows], right[Rows];
   SHAKESPEARE_UNROLL
   for (std::size_t r = 0; r < Rows; ++r) {
-    auto const* const from = reinterpret_cast<lanes const*>(c + r * c_step);
-    left[r] = from[0];
-    right[r] = from[1];
+    load(left[r], c + r * c_step);
+    load(right[r], c + r * c_step + packed_matrix::width / 2);
   }
   for (std::size_t k = 0; k < shape.columns; ++k) {
-    auto const* const b = reinterpret_cast<lanes const*>(panel + k * packed_matrix::width);
-    lanes const b0 = b[0], b1 = b[1];
+    lanes b0, b1;
+    load(b0, panel + k * packed_matrix::width);
+    load(b1, panel + k * packed_matrix::width + packed_matrix::width / 2);
     SHAKESPEARE_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
       float const factor = a[r * shape.row_step + k * shape.column_step];
@@ -86,9 +91,8 @@ SHAKESPEARE_INLINE void multiply_block(float const* a, matrix_view const& shape,
   }
   SHAKESPEARE_UNROLL
   for (std::size_t r = 0; r < Rows; ++r) {
-    auto* const to = reinterpret_cast<lanes*>(c + r * c_step);
-    to[0] = left[r];
-    to[1] = right[r];
+    store(c + r * c_step, left[r]);
+    store(c + r * c_step + packed_matrix::width / 2, right[r]);
   }
 }
 
