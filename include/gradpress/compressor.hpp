@@ -41,7 +41,7 @@ inline constexpr message_kind kind_of = [] {
   using adds_as = typename Q::adds_as;
   message_kind k{.combines = combination::nothing,
                  .fixed_size = S::fixed_size,
-                 .dense = S::where == support::all,
+                 .dense = S::where == support::all && Pr::linear,
                  .agreed = agreeing<Q>};
   if constexpr (is_wire_scalar<adds_as> && Pr::linear) {
     if constexpr (S::where != support::own) {
@@ -107,7 +107,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   static constexpr bool chunked = chunks_tensors<X>;
   static constexpr bool sums = method::kind.combines == combination::merge;
   static constexpr bool has_addend = requires(F const& f, state_of<F, Exec>& s) { f.addend(s); };
-  static constexpr bool can_go_dense = direct && weighs_dense<X>;
+  static constexpr bool can_go_dense = (direct && weighs_dense<X>) || takes_courses<Pr>;
 
   method use;
   shape dims;
@@ -119,22 +119,29 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   buffer<Exec> coefficients;  // projected, where they are not the signal itself
   buffer<Exec> own;           // my decoded contribution, in coefficients; only behind a projector
   buffer<Exec> values, agreed;
-  in<Exec> a, c, x;        // signal, its coefficients, the values to send; alive inside one step
-  bool dense_now = false;  // the whole signal travels, as floats that add up
-  bool empty = false;      // the memory holds zeros, and need be neither read nor written
-  bool unkept = false;     // nor was it at the last commit
+  in<Exec> a, c, x;         // signal, its coefficients, the values to send; alive inside one step
+  int rounds = Pr::rounds;  // of the step that began
+  bool dense_now = false;   // the whole signal travels, as floats that add up
+  bool empty = false;       // the memory holds zeros, and need be neither read nor written
+  bool unkept = false;      // nor was it at the last commit
+  bool renewed = false;     // what the projector keeps is of after the last commit
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
       : use(m), dims(d), basis(m.projector, ctx, d), memory(m.feedback, ctx, d), meeting(m.exchange, ctx, d) {
-    auto const most = most_coefficients();
     if constexpr (has_memory) rest = room(d.size());
-    if constexpr (!direct) coefficients = room(most);
-    if constexpr (!direct && has_memory) own = room(use.projector.coefficients(d, Pr::rounds - 1));
     make_room();
   }
 
-  int phases() const override { return dense_now ? 1 : Pr::rounds * steps; }
+  bool begin(context const& ctx) override {
+    if constexpr (takes_courses<Pr>) {
+      auto const now = use.projector.begin(ctx, dims, basis);
+      rounds = now.rounds;
+      dense_now = now.whole;
+    }
+    return dense_now;
+  }
+  int phases() const override { return dense_now ? 1 : rounds * steps; }
 
   std::size_t capacity(int phase, int world) const override {
     if (dense_now) return 4 * dims.size();
@@ -232,29 +239,30 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       auto const shared = as<float const>(arrived.messages[0]);
       return kernel::copy(ctx.exec, shared.data(), shared.extent(0), agreed.data());
     }
-    if constexpr (Pr::rounds > 1)
+    if constexpr (concepts::has_accept<Pr>)
       use.projector.accept(ctx, dims, ctx.phase / steps, in<Exec>(mean_coefficients(ctx, arrived)), basis);
   }
 
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
     if (dense_now) return commit_signal(ctx, g, arrived);
-    empty = unkept = false;
+    empty = unkept = renewed = false;
     constexpr bool keep_first = requires { requires F::keeps_gradient; };
     if constexpr (direct) {
       keep(ctx, g);
       decode_mean(ctx, arrived, g);
+    } else if constexpr (!Pr::linear) {
+      deliver_own(ctx, g);
+      mean_of_lifted(ctx, arrived, g);
+      if constexpr (requires { use.projector.commit(ctx, dims, g, basis); }) use.projector.commit(ctx, dims, g, basis);
     } else {
       in<Exec> const mean = mean_coefficients(ctx, arrived);
       if constexpr (has_memory && !keep_first &&
-                    requires { use.projector.lift_both(ctx, dims, mean, in<Exec>(own), basis, g, view<Exec>(rest)); }) {
-        use.projector.lift_both(ctx, dims, mean, in<Exec>(own), basis, g, view<Exec>(rest));
+                    requires { use.projector.lift_both(ctx, dims, mean, mean, basis, g, view<Exec>(rest)); }) {
+        auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
+        use.projector.lift_both(ctx, dims, mean, mine, basis, g, view<Exec>(rest));
         keep(ctx, g);
       } else {
-        if constexpr (has_memory) {
-          auto const delivered = use.projector.lift(ctx, dims, in<Exec>(own), basis, ctx.scratch(dims.size()));
-          kernel::accumulate(ctx.exec, delivered.data(), true, rest.data(), dims.size());
-          keep(ctx, g);
-        }
+        deliver_own(ctx, g);
         auto const update = use.projector.lift(ctx, dims, mean, basis, g);
         if (update.data() != g.data()) kernel::copy(ctx.exec, update.data(), dims.size(), g.data());
       }
@@ -269,7 +277,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     empty = false;
     if (unkept) return;
     if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
-    if constexpr (requires { basis.undo(); }) basis.undo();
+    if constexpr (requires { basis.undo(); })
+      if (!renewed) basis.undo();
+    renewed = false;
     if constexpr (requires { meeting.undo(); }) meeting.undo();
   }
 
@@ -284,9 +294,14 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     meeting.visit(v);
   }
 
+  std::size_t redrawn() const override {
+    if constexpr (requires { basis.redrawn; }) return dense_now ? 0 : basis.redrawn;
+    return 0;
+  }
+
   // ---- knobs ---------------------------------------------------------------------------------------------------
 
-  knob_change set(std::string_view knob, std::string_view value) override {
+  knob_change set([[maybe_unused]] context const& ctx, std::string_view knob, std::string_view value) override {
     auto changed = use;
     std::vector<detail::live_knob> knobs;
     detail::append_knobs(changed.projector, knobs);
@@ -295,13 +310,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     detail::append_knobs(changed.feedback, knobs), detail::append_knobs(changed.exchange, knobs);
     detail::append_knobs(changed.indices, knobs);
     auto change = change_knob(knobs, knob, value);
+    check_knobs(changed);
     if constexpr (!std::same_as<state_of<Pr, Exec>, stateless>)
       for (std::size_t i = 0; i < of_projector; ++i)
-        if (knobs[i].qualified() == change.name)
-          throw configuration_error(change.name +
-                                    " decides what the projector remembers and cannot change while it "
-                                    "lives; add the tensor to a new reducer");
-    check_knobs(changed);
+        if (knobs[i].qualified() == change.name && change.before != change.after) renew(ctx, changed.projector);
     use = changed;
     make_room();
     return change;
@@ -424,9 +436,22 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
  private:
+  /// What the projector keeps, made anew for other knobs.
+  void renew(context const& ctx, Pr const& projector) {
+    state_of<Pr, Exec> fresh(projector, ctx, dims);
+    if constexpr (requires { fresh.carry_over(ctx, projector, dims, basis); })
+      fresh.carry_over(ctx, projector, dims, basis);
+    basis = std::move(fresh);
+    renewed = true;
+  }
   /// Workspace whose size hangs on knobs.
   void make_room() {
     [[maybe_unused]] auto const most = most_coefficients();
+    if constexpr (!direct) {
+      if (coefficients.extent(0) != most) coefficients = room(most);
+      auto const last = use.projector.coefficients(dims, Pr::rounds - 1);
+      if (has_memory && own.extent(0) != last) own = room(last);
+    }
     if constexpr (!dense) {
       auto const k = use.selector.max_kept(most);
       if (kept.indices.extent(0) != k) kept.indices = unwritten<Exec, index_t>("gradpress::kept", k);
@@ -439,10 +464,16 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
   static buffer<Exec> room(std::size_t n) { return unwritten<Exec>("gradpress::tensor", n); }
   /// Only coefficients of the last round carry the update; what an earlier round loses changes the basis and no mass.
-  static bool last_phase(context const& ctx) { return ctx.phase == Pr::rounds * steps - 1; }
+  bool last_phase(context const& ctx) const { return ctx.phase == rounds * steps - 1; }
   static bool leads(int phase) { return leading<S> && phase % steps == 0; }
   static bool proposes(int phase) { return agreeing<Q> && phase % steps == steps - 2; }
-  std::size_t count_of(int phase) const { return use.projector.coefficients(dims, phase / steps); }
+  std::size_t count_of(int phase) const {
+    if (dense_now) return dims.size();
+    if constexpr (requires { use.projector.coefficients(dims, 0, basis); })
+      return use.projector.coefficients(dims, phase / steps, basis);
+    else
+      return use.projector.coefficients(dims, phase / steps);
+  }
   std::size_t most_coefficients() const {
     std::size_t most = 0;
     for (int r = 0; r < Pr::rounds; ++r) most = std::max(most, use.projector.coefficients(dims, r));
@@ -481,10 +512,13 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
   void commit_signal(context const& ctx, view<Exec> g, arrival<Exec> arrived) {
     unkept = empty;
+    renewed = false;
     if (!empty) keep(ctx, g);
     empty = has_addend;
     kernel::divide_copy(ctx.exec, as<float const>(arrived.messages[0]).data(), g.extent(0),
                         static_cast<float>(ctx.world), g.data());
+    if constexpr (requires { use.projector.commit_whole(ctx, dims, in<Exec>(g), basis); })
+      use.projector.commit_whole(ctx, dims, in<Exec>(g), basis);
     if constexpr (requires { use.feedback.apply(ctx, g, memory); }) use.feedback.apply(ctx, g, memory);
   }
 
@@ -685,6 +719,16 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
   }
 
+  /// Behind a projector: what of mine was delivered, lifted, leaves the signal.
+  void deliver_own(context const& ctx, view<Exec> g) {
+    if constexpr (has_memory) {
+      auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
+      auto const delivered = use.projector.lift(ctx, dims, mine, basis, ctx.scratch(dims.size()));
+      kernel::accumulate(ctx.exec, delivered.data(), true, rest.data(), dims.size());
+      keep(ctx, g);
+    }
+  }
+
   void keep(context const& ctx, view<Exec> g) {
     if constexpr (has_memory) use.feedback.keep(ctx, in<Exec>(g), rest, memory);
   }
@@ -766,6 +810,35 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         streams(i) = {at, decoded.data(), l.count};
       }
       kernel::scatter_mean(ctx.exec, streams.data(), streams.extent(0), P, out.data(), n);
+    }
+  }
+  /// Of coefficients that do not add up: each rank's, lifted, and the mean of those.
+  void mean_of_lifted(context const& ctx, arrival<Exec> arrived, view<Exec> g) {
+    auto const n = count_of(ctx.phase), size = dims.size();
+    auto const coefs = ctx.scratch(n);
+    view<Exec> const room = ctx.scratch(size);
+    for (std::size_t i = 0; i < arrived.messages.size(); ++i) {
+      decode_message(ctx, arrived.messages[i], n, coefs);
+      auto const lifted = use.projector.lift(ctx, dims, in<Exec>(coefs), basis, i == 0 ? g : room);
+      if (i > 0)
+        kernel::accumulate(ctx.exec, lifted.data(), false, g.data(), size);
+      else if (lifted.data() != g.data())
+        kernel::copy(ctx.exec, lifted.data(), size, g.data());
+    }
+    kernel::divide(ctx.exec, g.data(), size, static_cast<float>(ctx.world));
+  }
+  /// All n coefficients of one rank's message.
+  void decode_message(context const& ctx, in_bytes<Exec> message, std::size_t n, view<Exec> out) const {
+    auto const l = layout::read(use.selector, use.quantizer, use.indices, message, n);
+    if constexpr (dense) {
+      decode(ctx, l.codes, out);
+    } else {
+      auto const sent = ctx.scratch(l.count);
+      decode(ctx, l.codes, sent);
+      auto const* at = kept.indices.data();
+      if constexpr (layout::indexed) at = l.positions(ctx, use.indices, n).data();
+      kernel::fill_zero(ctx.exec, out.data(), n);
+      kernel::put_at(out.data(), at, sent.data(), l.count);
     }
   }
   view<Exec> mean_coefficients(context const& ctx, arrival<Exec> arrived) const {

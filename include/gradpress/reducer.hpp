@@ -41,7 +41,8 @@ struct statistics {
   std::uint64_t bytes_sent = 0;     ///< this rank's contribution to its collectives; ranks of a tree differ
   std::uint64_t dense_bytes = 0;    ///< what the same gradients are as floats: n x 4
   std::uint64_t messages = 0;       ///< collectives called for gradients
-  std::uint64_t sent_dense = 0;     ///< times that `automatic` sent a tensor dense, because compression did not pay
+  std::uint64_t sent_dense = 0;     ///< times that a tensor of a compressing method travelled whole instead
+  std::uint64_t redrawn = 0;        ///< columns of low-rank factors that had vanished and were drawn anew
   std::uint64_t control_bytes = 0;  ///< agreement before and vote after each step, and sums that `watch` asks for
   double encode_seconds = 0, exchange_seconds = 0, decode_seconds = 0;
 
@@ -146,7 +147,7 @@ class reducer {
     std::unique_ptr<coder<Exec>> live;
     std::vector<lane*> lanes;         // one a phase of a round
     std::unique_ptr<weighed> choice;  // null unless the exchange weighs its ways
-    lane* dense = nullptr;            // then: where it travels dense
+    lane* dense = nullptr;            // where it travels dense, if it may
     bool dense_now = false;
     // The last of them, by the exchange's knobs as they are now.
     lane* (*find_payload)(reducer&, unit const&) = nullptr;
@@ -339,6 +340,7 @@ class reducer {
       if (counted_ != nullptr) begin_measuring();
       agree();
       weigh();
+      begin();
       int const phases = most_phases();
       for (int phase = 0; phase < phases; ++phase) run_phase(phase);
       if (counted_ != nullptr) add_signals();
@@ -379,8 +381,17 @@ class reducer {
   /// Reads what `save` wrote on this rank number of a world of this size, knobs as they were set then included. All or
   /// nothing; throws `state_error`.
   void load(std::istream& from) {
-    auto const read = checkpoint::read(from, header(), fields(), [this](auto const& saved) { take_knobs(saved); });
-    number_ = read.step;
+    std::vector<texts> before;
+    for (auto const& u : units_) before.push_back(u->changed);
+    try {
+      number_ = checkpoint::read(from, header(), [this](auto const& saved) {
+                  take_knobs(saved);
+                  return fields();
+                }).step;
+    } catch (...) {
+      for (std::size_t i = 0; i < units_.size(); ++i) move_knobs(*units_[i], before[i]);
+      throw;
+    }
     can_roll_back_ = false;
     for (auto& u : units_)
       for (auto& f : u->schedules) f.applied = std::numeric_limits<double>::quiet_NaN();
@@ -443,10 +454,8 @@ class reducer {
       return r.lane_for(now.exchange, now.kind);
     };
     u->lanes.push_back(u->find_payload(*this, *u));
-    if constexpr (weighs_dense<X> && keeps_coordinates<Pr>) {
-      u->choice = std::make_unique<weighed>();
-      u->dense = lane_for(all_reduce{}, dense_kind);
-    }
+    if constexpr (weighs_dense<X> && keeps_coordinates<Pr>) u->choice = std::make_unique<weighed>();
+    if (u->choice != nullptr || takes_courses<Pr>) u->dense = lane_for(all_reduce{}, dense_kind);
     can_roll_back_ = false;
     auto const at = std::upper_bound(units_.begin(), units_.end(), u,
                                      [](auto const& a, auto const& b) { return a->name < b->name; });
@@ -473,7 +482,7 @@ class reducer {
     if (m.of->watch != nullptr && m.of->watch->assumption) m.method += " with the sum of its signals";
     if (m.of->choice != nullptr && options_.link)
       m.method += " over " + text_of(options_.link->sum) + " and " + text_of(options_.link->gather);
-    if (m.of->dense_now) m.method += ", dense";
+    if (m.of->choice != nullptr && m.of->dense_now) m.method += ", dense";
   }
   static std::string text_of(link_cost const& c) {
     return detail::knob_text(c.alpha) + " s + " + detail::knob_text(c.beta) + " s/byte";
@@ -497,6 +506,7 @@ class reducer {
     if (cols != 0 && rows > 0xffffffffu / cols) throw configuration_error(here + "has 2^32 elements or more; split it");
     try {
       check_knobs(m);
+      if constexpr (requires { m.projector.check(shape{}); }) m.projector.check(shape{rows, cols});
     } catch (configuration_error const& e) {
       throw configuration_error(here + e.what());
     }
@@ -509,7 +519,8 @@ class reducer {
   // ---- knobs ---------------------------------------------------------------------------------------------------
 
   knob_change change(unit& u, std::string_view knob, std::string_view value) {
-    auto const c = u.live->set(knob, value);
+    auto const c = u.live->set(context(u, 0), knob, value);
+    arena_->release();
     if (c.before == c.after) return c;
     u.as_added.try_emplace(c.name, c.before);
     u.changed[c.name] = c.after;
@@ -581,6 +592,11 @@ class reducer {
     for (auto const* t : by_name_) consensus_.add(t->name, t->dims, t->method, t->staged);
     for (auto& u : units_) collect(*u);
     guarded(0, "agreement", [&] { statistics_.control_bytes += consensus_.agree(*comm_, options_.seed, number_); });
+  }
+
+  void begin() {
+    for (auto& u : units_)
+      if (u->staged) u->dense_now = u->live->begin(context(*u, 0));
   }
 
   /// Where the gradient of a unit lies: its tensor's, or its tensors' if they lie end to end, or a copy of them.
@@ -718,6 +734,7 @@ class reducer {
       arena_->release();
       if (u->choice != nullptr) count_codec(*u->choice, since(begun));
       if (u->dense_now) ++statistics_.sent_dense;
+      statistics_.redrawn += u->live->redrawn();
       if (u->watch != nullptr) measure_update(*u, since(begun));
       statistics_.dense_bytes += 4 * u->dims.size();
     }

@@ -13,13 +13,13 @@ using namespace gradpress::test;
 
 TEST_CASE("every legal composition of all behind low_rank") {
   tally count;
-  check_feedbacks(low_rank{.rank = 2}, select_all{}, unquantized{}, count);
-  check_feedbacks(low_rank{.rank = 2}, select_all{}, bf16{}, count);
-  check_feedbacks(low_rank{.rank = 2}, select_all{}, fp16{}, count);
-  check_feedbacks(low_rank{.rank = 2}, select_all{}, sign{.block = 32}, count);
-  check_feedbacks(low_rank{.rank = 2}, select_all{}, stochastic_int{.bits = 8, .block = 64}, count);
-  check_feedbacks(low_rank{.rank = 2}, select_all{}, ternary{}, count);
-  check_feedbacks(low_rank{.rank = 2}, select_all{}, log_quantizer{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, select_all{}, unquantized{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, select_all{}, bf16{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, select_all{}, fp16{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, select_all{}, sign{.block = 32}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, select_all{}, stochastic_int{.bits = 8, .block = 64}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, select_all{}, ternary{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, select_all{}, log_quantizer{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
   CHECK(count.legal > 0);
   CHECK(count.refused > 0);

@@ -16,8 +16,8 @@ TEST_CASE("every legal composition of leader_top_k") {
   check_feedbacks(identity{}, leader_top_k{.density = 0.1}, bf16{}, count);
   check_feedbacks(identity{}, leader_top_k{.density = 0.1}, stochastic_int{.bits = 8, .block = 64}, count);
   check_feedbacks(identity{}, leader_top_k{.density = 0.1}, ternary{}, count);
-  check_feedbacks(low_rank{.rank = 2}, leader_top_k{.density = 0.5}, unquantized{}, count);
-  check_feedbacks(low_rank{.rank = 2}, leader_top_k{.density = 0.5}, ternary{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, leader_top_k{.density = 0.5}, unquantized{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, leader_top_k{.density = 0.5}, ternary{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
   CHECK(count.legal > 0);
   CHECK(count.refused > 0);

@@ -14,13 +14,14 @@ using namespace gradpress::test;
 
 TEST_CASE("every legal composition of random_k behind low_rank") {
   tally count;
-  check_feedbacks(low_rank{.rank = 2}, random_k{.density = 0.05}, unquantized{}, count);
-  check_feedbacks(low_rank{.rank = 2}, random_k{.density = 0.05}, bf16{}, count);
-  check_feedbacks(low_rank{.rank = 2}, random_k{.density = 0.05}, fp16{}, count);
-  check_feedbacks(low_rank{.rank = 2}, random_k{.density = 0.05}, sign{.block = 32}, count);
-  check_feedbacks(low_rank{.rank = 2}, random_k{.density = 0.05}, stochastic_int{.bits = 8, .block = 64}, count);
-  check_feedbacks(low_rank{.rank = 2}, random_k{.density = 0.05}, ternary{}, count);
-  check_feedbacks(low_rank{.rank = 2}, random_k{.density = 0.05}, log_quantizer{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, random_k{.density = 0.05}, unquantized{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, random_k{.density = 0.05}, bf16{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, random_k{.density = 0.05}, fp16{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, random_k{.density = 0.05}, sign{.block = 32}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, random_k{.density = 0.05},
+                  stochastic_int{.bits = 8, .block = 64}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, random_k{.density = 0.05}, ternary{}, count);
+  check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, random_k{.density = 0.05}, log_quantizer{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
   CHECK(count.legal > 0);
   CHECK(count.refused > 0);

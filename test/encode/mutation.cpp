@@ -409,9 +409,10 @@ TEST_CASE("mutation: chunks") {
 }
 
 TEST_CASE("mutation: factors of matrices") {
-  attack_all(rounds, matrix, compress_with(low_rank{.rank = 2}, memory),
-             compress_with(low_rank{.rank = 2}, log8, memory), compress_with(low_rank{.rank = 3}, some, int8, memory),
-             compress_with(low_rank{.rank = 2}, above, memory));
+  attack_all(rounds, matrix, compress_with(low_rank{.rank = 2, .minimum_rate = 0}, memory),
+             compress_with(low_rank{.rank = 2, .minimum_rate = 0}, log8, memory),
+             compress_with(low_rank{.rank = 3, .minimum_rate = 0}, some, int8, memory),
+             compress_with(low_rank{.rank = 2, .minimum_rate = 0}, above, memory));
 }
 
 TEST_CASE(

@@ -6,6 +6,7 @@
 #include <gradpress/reducer.hpp>
 
 #include "../concepts/projector_laws.hpp"
+#include "../support/matrices.hpp"
 
 using namespace gradpress;
 using namespace gradpress::test;
@@ -32,18 +33,7 @@ static_assert(!keeps_coordinates<low_rank>);
 static_assert(low_rank{.rank = 2}.coefficients({7, 5}, 0) == 14 && low_rank{.rank = 2}.coefficients({7, 5}, 1) == 10);
 static_assert(low_rank{.rank = 9}.coefficients({7, 5}, 0) == 35 && low_rank{.rank = 4}.coefficients({1, 5}, 1) == 5);
 
-namespace {
 using matrix = floats;
-/// A random rows x cols matrix of rank r.
-matrix of_rank(std::size_t r, shape d, std::uint64_t seed) {
-  matrix m(d.size());
-  auto const u = heavy_tailed(d.rows * r, seed), v = heavy_tailed(d.cols * r, seed + 1000);
-  for (std::size_t i = 0; i < d.rows; ++i)
-    for (std::size_t j = 0; j < d.cols; ++j)
-      for (std::size_t k = 0; k < r; ++k) m[i * d.cols + j] += u[i * r + k] * v[j * r + k];
-  return m;
-}
-}  // namespace
 
 TEST_CASE("project::low_rank obeys the laws of projectors") {
   for (int const rank : {1, 2, 4, 32}) check_projector(low_rank{.rank = rank});
@@ -152,7 +142,7 @@ TEST_CASE("project::low_rank keeps locally what this rank's own factor did not d
 }
 
 TEST_CASE("project::low_rank has a text form and refuses ranks outside 1..32") {
-  CHECK(describe(low_rank{.rank = 4}) == "low_rank(rank=4)");
+  CHECK(describe(low_rank{.rank = 4}) == "low_rank(rank=4,iterations=1,start=0,minimum_rate=1,memory=local)");
   CHECK_NOTHROW(low_rank{.rank = 32}.check());
   for (int const rank : {0, -1, 33}) CHECK_THROWS_AS(low_rank{.rank = rank}.check(), configuration_error);
 }

@@ -133,7 +133,7 @@ TEST_CASE("reducer: what cannot be set is one clear error and changes nothing") 
   CHECK(has(refusal(w, "bits", 3), "bits must be 8, 4 or 2"));
   CHECK(has(refusal(w, "bits", 4.5), "'4.5' is no value of stochastic_int.bits, which takes a whole number"));
   CHECK(has(refusal(w, "mode", "up"), "'up' is no value of stochastic_int.mode, which takes "));
-  CHECK(has(refusal(p, "rank", 4), "tensor 'p': low_rank.rank decides what the projector remembers"));
+  CHECK(has(refusal(p, "rank", 33), "tensor 'p': low_rank: rank must lie in 1..32, it is 33"));
   CHECK(has(refusal(host_reducer::tensor{7}, "density", 0.1), "does not know"));
   CHECK(has(message_of([&] { r.follow(w, "density", constant{0}); }), "density must lie in (0, 1]"));
   CHECK(has(message_of([&] { r.follow(w, "density", warm_up{.steps_per_epoch = 0}); }), "at least 1"));

@@ -72,7 +72,7 @@ function(gradpress_add_compile_fail_tests source)
   endforeach()
 endfunction()
 
-# One object a header, with nothing before it: compiles only if the header includes what it uses; twice, for its guard.
+# One object a header, with nothing before it; built by `./dev check` and a leg of `./dev matrix`, not with the tests: compiles only if the header includes what it uses; twice, for its guard.
 # Those of the device are compiled with the stand-in that test/cuda uses, so that this needs no CUDA.
 function(gradpress_add_headers_alone target)
   set(host_units "")
@@ -91,7 +91,7 @@ function(gradpress_add_headers_alone target)
     endif()
   endforeach()
 
-  add_library(${target}_host OBJECT ${host_units})
+  add_library(${target}_host OBJECT EXCLUDE_FROM_ALL ${host_units})
   target_link_libraries(${target}_host PRIVATE gradpress_dev)
   target_compile_options(${target}_host PRIVATE -O0)  # whether they compile is all that is asked
   if(NOT gradpress_mpi_problem)
@@ -99,7 +99,7 @@ function(gradpress_add_headers_alone target)
   endif()
   add_custom_target(${target} DEPENDS ${target}_host)
   if(device_units)
-    add_library(${target}_device OBJECT ${device_units})
+    add_library(${target}_device OBJECT EXCLUDE_FROM_ALL ${device_units})
     target_include_directories(${target}_device PRIVATE "${PROJECT_SOURCE_DIR}/test/support/cuda_on_host")
     target_compile_options(${target}_device PRIVATE -Wno-unknown-pragmas)
     target_link_libraries(${target}_device PRIVATE gradpress_dev)

@@ -9,6 +9,12 @@
 
 namespace gradpress {
 
+/// What a projector does in the step that begins.
+struct course {
+  int rounds = 1;      ///< dependent exchanges
+  bool whole = false;  ///< instead, the signal travels as it is: floats that add up, in one round; memories end empty
+};
+
 namespace concepts {
 template <class P>
 concept has_rounds = requires {
@@ -35,7 +41,15 @@ template <class P>
 concept has_accept = requires(P const p, step<probe> const& ctx, in<probe> mean, state_of<P, probe>& s) {
   p.accept(ctx, shape{}, 0, mean, s);
 };
+template <class P>
+concept has_course = requires(P const p, step<probe> const& ctx, state_of<P, probe>& s) {
+  { p.begin(ctx, shape{}, s) } -> std::same_as<course>;
+};
 }  // namespace concepts
+
+/// A projector whose rounds, or the tensors that it compresses at all, change from step to step.
+template <class P>
+concept takes_courses = concepts::has_course<P>;
 
 /// A projector whose coefficients are the tensor's own elements, in order. Nothing is copied and nothing is lifted.
 template <class P>
@@ -48,9 +62,9 @@ concept keeps_coordinates = requires {
 /// | expression                                       | result   | means                                                   |
 /// |--------------------------------------------------|----------|---------------------------------------------------------|
 /// | `typename P::family`, `P::name`                  |          | `family::projector`; in the text form and the digest     |
-/// | `P::rounds`                                      | int      | dependent exchanges                                     |
-/// | `P::linear`                                      | bool     | with equal state, the sum of coefficients lifts to the sum |
-/// | `p.coefficients(dims, round)`                    | size_t   | how many                                                |
+/// | `P::rounds`                                      | int      | dependent exchanges, 1 unless linear                    |
+/// | `P::linear`                                      | bool     | with equal state, the sum of coefficients lifts to the sum; else each rank's are lifted by themselves |
+/// | `p.coefficients(dims, round)`                    | size_t   | how many; the most, where that changes from step to step |
 /// | `p.project(ctx, dims, round, a, state, room)`    | in<Exec> | the coefficients of a: `room`, or a itself              |
 /// | `p.accept(ctx, dims, round, mean, state)`        | void     | only if rounds > 1: a mean that is not the last; writes tentative state |
 /// | `p.lift(ctx, dims, c, state, room)`              | in<Exec> | last-round coefficients to the tensor; for the mean and for my own |
@@ -60,13 +74,18 @@ concept keeps_coordinates = requires {
 /// | expression                                       | means                                                            |
 /// |--------------------------------------------------|------------------------------------------------------------------|
 /// | `P::keeps_coordinates`                           | true: the coefficients are the elements themselves               |
+/// | `p.check(dims)`                                  | throws `configuration_error` for a shape that it cannot take     |
+/// | `p.begin(ctx, dims, state)`                      | `course`: what this step does; by mirrored state and `ctx.number` alone, so that all ranks do the same |
+/// | `p.coefficients(dims, round, state)`             | how many in the step that begins                                 |
+/// | `p.commit_whole(ctx, dims, mean, state)`         | a step stands in which the signal travelled whole                |
+/// | `s.carry_over(ctx, p, dims, old)`                | a state just made takes from the one before a knob changed what still fits |
 /// | `p.commit(ctx, dims, mean, state)`               | the step stands: keep what the next one starts from              |
 /// | `p.project_sum(ctx, dims, g, e, a, state, room)` | bool, round 0 in one pass: a = g + e and its coefficients; false: not finite |
 /// | `p.lift_both(ctx, dims, mean, own, state, g, a)` | one pass: g = lift(mean), a -= lift(own)                          |
 template <class P>
 concept projector = std::semiregular<P> && concepts::has_name<P> && concepts::has_rounds<P> &&
     concepts::has_linear<P> && concepts::has_coefficients<P> && concepts::has_project<P> && concepts::has_lift<P> &&
-    (P::rounds == 1 || concepts::has_accept<P>);
+    (P::rounds == 1 || (concepts::has_accept<P> && P::linear));
 
 /// Fails to compile with one plain sentence about the first thing that P lacks.
 template <class P>
@@ -91,6 +110,9 @@ consteval bool explain_projector() {
   else if constexpr (P::rounds > 1 && !concepts::has_accept<P>)
     static_assert(always_false<P>,
                   "Projector: with more than one round it needs 'void accept(ctx, dims, round, mean, state) const'.");
+  else if constexpr (P::rounds > 1 && !P::linear)
+    static_assert(always_false<P>,
+                  "Projector: with more than one round it must be linear, for 'accept' is given the ranks' mean.");
   return projector<P>;
 }
 

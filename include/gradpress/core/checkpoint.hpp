@@ -114,10 +114,10 @@ inline void write(std::ostream& to, header const& h, std::vector<field> const& f
                       ": the checkpoint could not be written; check the disk");
 }
 
-/// Fills `fields` from a stream, after `accept(changed)` has taken the knobs; it may throw. Everything is checked before
+/// Fills what `accept(changed)` returns, once it has taken the knobs; it may throw. Everything is checked before
 /// anything is written. Returns the header that was read.
 template <class Accept>
-header read(std::istream& from, header const& here, std::vector<field> const& fields, Accept const& accept) {
+header read(std::istream& from, header const& here, Accept const& accept) {
   auto const who = "gradpress: rank " + std::to_string(here.rank) + ": ";
   std::vector<char> const text{std::istreambuf_iterator<char>(from), {}};
   auto const all = std::as_bytes(std::span(text));
@@ -145,18 +145,28 @@ header read(std::istream& from, header const& here, std::vector<field> const& fi
     throw state_error(who + "the checkpoint was made with seed " + std::to_string(h.seed) + ", this reducer has " +
                       std::to_string(here.seed));
 
+  struct saved {
+    std::string tensor, method, name;
+    std::size_t size;
+    std::span<std::byte const> values;
+  };
   auto const count = r.number<std::uint64_t>();
-  std::vector<std::pair<field const*, std::span<std::byte const>>> found;
+  std::vector<saved> pieces;
   std::vector<knobs> changed;
   for (std::uint64_t i = 0; i < count; ++i) {
     auto const tensor = r.text(), method = r.text(), name = r.text();
     auto const size = r.number<std::uint64_t>();
     if (size > all.size()) throw state_error(who + "the checkpoint is damaged; use another copy");
     auto const values = r.take(size * sizeof(float));
-    if (name.starts_with(detail::knobs_are)) {
+    if (name.starts_with(detail::knobs_are))
       changed.push_back({tensor, method, name.substr(detail::knobs_are.size())});
-      continue;
-    }
+    else
+      pieces.push_back({tensor, method, name, size, values});
+  }
+
+  std::vector<field> const fields = accept(changed);
+  std::vector<std::pair<field const*, std::span<std::byte const>>> found;
+  for (auto const& [tensor, method, name, size, values] : pieces) {
     field const* match = nullptr;
     bool known = false;
     for (auto const& f : fields) {
@@ -181,13 +191,12 @@ header read(std::istream& from, header const& here, std::vector<field> const& fi
       throw state_error(who + "tensor '" + f.tensor + "': has state '" + f.name +
                         "' that is not in the checkpoint; it was added after the save");
   }
-  accept(changed);
   for (auto const& [match, values] : found)
     if (!values.empty()) std::memcpy(match->values.data(), values.data(), values.size());
   return h;
 }
 inline header read(std::istream& from, header const& here, std::vector<field> const& fields) {
-  return read(from, here, fields, [](std::vector<knobs> const&) {});
+  return read(from, here, [&](std::vector<knobs> const&) { return fields; });
 }
 
 }  // namespace gradpress::checkpoint

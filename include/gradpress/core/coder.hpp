@@ -34,6 +34,9 @@ class coder {
   using visitor = std::function<void(char const*, buffer<Exec>)>;
 
   virtual ~coder() = default;
+  /// The first call of a step: decides how many phases it has, alike on all ranks. True: the signal travels whole, as
+  /// floats that add up, in one phase.
+  virtual bool begin(step<Exec> const&) = 0;
   [[nodiscard]] virtual int phases() const = 0;
   /// Bound on the bytes of this phase's message; exact where the kind's size is fixed.
   [[nodiscard]] virtual std::size_t capacity(int phase, int world) const = 0;
@@ -51,10 +54,13 @@ class coder {
   /// Takes the last commit's memories and factors back.
   virtual void undo() = 0;
   virtual void visit(visitor const&) = 0;
+  /// Columns of the projector's factors that had vanished and were drawn anew at the last commit.
+  [[nodiscard]] virtual std::size_t redrawn() const = 0;
 
-  /// Changes a knob of a live policy; memories stay, workspace is sized anew. Throws `configuration_error` and changes
-  /// nothing if there is no such knob, or no such value of it.
-  virtual knob_change set(std::string_view knob, std::string_view value) = 0;
+  /// Changes a knob of a live policy; memories stay, workspace is sized anew, and what a projector keeps is drawn anew
+  /// but for what it carries over. Throws `configuration_error` and changes nothing if there is no such knob, or no such
+  /// value of it.
+  virtual knob_change set(step<Exec> const&, std::string_view knob, std::string_view value) = 0;
   /// What ranks compare, knobs as they are now.
   [[nodiscard]] virtual std::string text() const = 0;
 

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// What low_rank does in a reducer beyond one plain step.
+#include <gradpress/project/low_rank.hpp>
+
+#include <gradpress/communicate/threads.hpp>
+#include <gradpress/feedback/ef21.hpp>
+#include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/quantize/log.hpp>
+#include <gradpress/recipes.hpp>
+#include <gradpress/reducer.hpp>
+
+#include "../support/matrices.hpp"
+
+#include <sstream>
+
+using namespace gradpress;
+using namespace gradpress::test;
+
+namespace {
+using host_reducer = reducer<gradpress::serial>;
+using tensor = host_reducer::tensor;
+
+/// Nearly normal: sums of twelve uniform numbers.
+floats gradient(shape d, std::uint64_t step, int rank) {
+  auto const k = key{100 * step + static_cast<std::uint64_t>(rank)};
+  floats g(d.size(), -6.f);
+  for (std::size_t i = 0; i < 12 * g.size(); ++i) g[i / 12] += k.uniform(i);
+  return g;
+}
+floats average(host_reducer& r, tensor t, shape d, std::uint64_t s) {
+  auto g = gradient(d, s, r.rank());
+  r.average(t, std::span(g));
+  return g;
+}
+floats memory_of(host_reducer& r, tensor t) {
+  floats all;
+  r.visit(t, [&](char const* name, auto const& b) {
+    if (std::string(name) == "residual") all = copied(b);
+  });
+  return all;
+}
+double norm(floats const& x) { return std::sqrt(squared(x)); }
+double apart(floats const& a, floats const& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+  return std::sqrt(sum);
+}
+floats mean_of(shape d, std::uint64_t s, int ranks) {
+  floats m(d.size());
+  for (int p = 0; p < ranks; ++p) {
+    auto const g = gradient(d, s, p);
+    for (std::size_t i = 0; i < m.size(); ++i) m[i] += g[i];
+  }
+  for (auto& v : m) v /= static_cast<float>(ranks);
+  return m;
+}
+}  // namespace
+
+TEST_CASE("reducer: low_rank sends whole what its factors would not make smaller") {
+  run_ranks(2, [&](thread_communicator& c) {
+    host_reducer r{gradpress::serial{}, c};
+    shape const bias{37, 1}, small{4, 5}, large{40, 30};
+    auto const method = compress_with(low_rank{.rank = 3}, error_feedback{});
+    auto const b = r.add("b", bias.rows, bias.cols, method), s = r.add("s", small.rows, small.cols, method);
+    auto const l = r.add("l", large.rows, large.cols, method);
+    auto gb = gradient(bias, 1, c.rank()), gs = gradient(small, 1, c.rank()), gl = gradient(large, 1, c.rank());
+    r.stage(b, std::span(gb)), r.stage(s, std::span(gs)), r.stage(l, std::span(gl));
+    r.average();
+    require(r.stats().sent_dense == 2, "two of three travel whole");
+    require(apart(gb, mean_of(bias, 1, 2)) < 1e-6, "the vector's mean is exact");
+    require(apart(gs, mean_of(small, 1, 2)) < 1e-6, "the small matrix' mean is exact");
+    require(norm(memory_of(r, b)) == 0 && norm(memory_of(r, s)) == 0, "nothing is left behind");
+    require(norm(memory_of(r, l)) > 0, "the large matrix is compressed");
+    host_reducer never{gradpress::serial{}, c};
+    auto const n = never.add("b", 37, 1, compress_with(low_rank{.minimum_rate = 0}, error_feedback{}));
+    average(never, n, bias, 1);
+    require(never.stats().sent_dense == 0, "minimum_rate 0 never sends whole");
+    host_reducer ten{gradpress::serial{}, c};
+    average(ten, ten.add("l", 40, 30, compress_with(low_rank{.rank = 3, .minimum_rate = 6}, error_feedback{})), large,
+            1);
+    require(ten.stats().sent_dense == 1, "1200 / 210 is less than 6");
+  });
+}
+
+TEST_CASE("reducer: low_rank sends its first steps whole, and starts with an empty memory") {
+  run_ranks(2, [&](thread_communicator& c) {
+    shape const d{20, 30};
+    host_reducer r{gradpress::serial{}, c};
+    auto const w = r.add("w", d.rows, d.cols, compress_with(low_rank{.rank = 2, .start = 3}, error_feedback{}));
+    for (std::uint64_t s = 0; s < 3; ++s) {
+      require(apart(average(r, w, d, s), mean_of(d, s, 2)) < 1e-5, "whole");
+      require(norm(memory_of(r, w)) == 0, "empty");
+    }
+    require(apart(average(r, w, d, 3), mean_of(d, 3, 2)) > 0.1, "compressed from then on");
+    auto const after = memory_of(r, w);
+    r.rollback();
+    require(norm(memory_of(r, w)) == 0, "a rollback of the first compressed step empties it again");
+    average(r, w, d, 3);
+    require(identical(after, memory_of(r, w)), "and the step repeated ends where it did");
+    require(r.stats().sent_dense == 3, "three whole");
+  });
+}
+
+TEST_CASE("reducer: more iterations of low_rank come closer to the best approximation, in two messages each") {
+  shape const d{50, 40};
+  auto const error = [&](int iterations) {
+    double lost = 0;
+    run_ranks(2, [&](thread_communicator& c) {
+      host_reducer r{gradpress::serial{}, c};
+      auto const w = r.add("w", d.rows, d.cols, compress_with(low_rank{.rank = 2, .iterations = iterations}));
+      auto const update = average(r, w, d, 1);
+      require(r.stats().messages == 2 * static_cast<std::uint64_t>(iterations), "two messages an iteration");
+      if (c.rank() == 0) lost = apart(update, mean_of(d, 1, 2));
+    });
+    return lost;
+  };
+  auto const one = error(1), two = error(2), four = error(4), eight = error(8);
+  CHECK(two < one);
+  CHECK(four < two);
+  CHECK(eight <= four * (1 + 1e-6));
+}
+
+TEST_CASE("reducer: the two memory rules of low_rank give the same updates, and the local one smaller memories") {
+  run_ranks(4, [&](thread_communicator& c) {
+    shape const d{5, 4};
+    host_reducer a{gradpress::serial{}, c}, b{gradpress::serial{}, c};
+    auto const local = a.add("w", d.rows, d.cols, power_sgd(2));
+    auto const global =
+        b.add("w", d.rows, d.cols, compress_with(low_rank{.rank = 2, .memory = memory_rule::global}, error_feedback{}));
+    for (std::uint64_t s = 0; s < 50; ++s) {
+      auto const x = average(a, local, d, s), y = average(b, global, d, s);
+      // In exact arithmetic they are equal; rounding grows as in any iteration on singular vectors.
+      require(apart(x, y) < (s < 20 ? 5e-5 : 5e-3) * norm(x), "the same trajectory");
+    }
+    require(norm(memory_of(a, local)) < 0.3 * norm(memory_of(b, global)), "smaller memories");
+  });
+}
+
+TEST_CASE("reducer: another rank of a live low_rank keeps the memory and what columns it has") {
+  run_ranks(2, [&](thread_communicator& c) {
+    shape const d{30, 20};
+    host_reducer r{gradpress::serial{}, c};
+    auto const w = r.add("w", d.rows, d.cols, power_sgd(2));
+    average(r, w, d, 0);
+    auto const memory = memory_of(r, w);
+    r.set(w, "rank", 5);
+    require(identical(memory, memory_of(r, w)), "the memory stays");
+    auto const before = r.stats().bytes_sent;
+    average(r, w, d, 1);
+    require(r.stats().bytes_sent - before >= 4 * 5 * 50, "five columns travel");
+    r.rollback();
+    require(identical(memory, memory_of(r, w)), "a rollback finds it again");
+    auto const again = average(r, w, d, 1);
+    r.set(w, "rank", 1);
+    r.rollback();  // of the step before the change
+    require(identical(memory, memory_of(r, w)), "a rollback across a change finds it, too");
+    require(apart(again, average(r, w, d, 1)) > 0, "and one column differs from five");
+    std::ostringstream file;
+    r.save(file);
+    auto const next = average(r, w, d, 2);
+    host_reducer other{gradpress::serial{}, c};
+    auto const o = other.add("w", d.rows, d.cols, power_sgd(2));
+    std::istringstream again_from(file.str());
+    other.load(again_from);
+    require(identical(next, average(other, o, d, 2)), "a file holds the rank");
+  });
+}
+
+TEST_CASE("reducer: a rank that warms up or down by a schedule conserves everything that ranks handed in") {
+  for (bool const coded : {false, true})
+    run_ranks(3, [&](thread_communicator& c) {
+      shape const d{30, 20};
+      host_reducer r{gradpress::serial{}, c};
+      auto const w = coded ? r.add("w", d.rows, d.cols, lq_sgd(4, 8)) : r.add("w", d.rows, d.cols, power_sgd(4));
+      r.follow(w, "rank", [](std::uint64_t s) { return static_cast<double>(1 + (7 * s) % 9); });
+      std::vector<float> mine(d.size());
+      std::vector<double> gone(d.size());
+      for (std::uint64_t s = 0; s < 12; ++s) {
+        auto const g = gradient(d, s, c.rank());
+        auto const u = average(r, w, d, s);
+        for (std::size_t i = 0; i < g.size(); ++i) mine[i] += g[i], gone[i] += 3 * static_cast<double>(u[i]);
+      }
+      auto const kept = memory_of(r, w);
+      for (std::size_t i = 0; i < kept.size(); ++i) mine[i] -= kept[i];
+      c.all_reduce_sum(std::span(mine));
+      double lost = 0, all = 0;
+      for (std::size_t i = 0; i < gone.size(); ++i) {
+        lost += std::pow(static_cast<double>(mine[i]) - gone[i], 2);
+        all += gone[i] * gone[i];
+      }
+      require(lost < 1e-8 * all, "something was lost");
+    });
+}
+
+TEST_CASE("reducer: statistics count the columns that were drawn anew") {
+  run_ranks(2, [&](thread_communicator& c) {
+    shape const d{20, 30};
+    host_reducer r{gradpress::serial{}, c};
+    auto const w = r.add("w", d.rows, d.cols, power_sgd(2));
+    floats zeros(d.size());
+    r.average(w, std::span(zeros));
+    require(r.stats().redrawn == 2, "both columns");
+    average(r, w, d, 1);
+    require(r.stats().redrawn == 2, "and none of a living gradient");
+  });
+}
