@@ -107,6 +107,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   static constexpr bool chunked = chunks_tensors<X>;
   static constexpr bool sums = method::kind.combines == combination::merge;
   static constexpr bool has_addend = requires(F const& f, state_of<F, Exec>& s) { f.addend(s); };
+  /// What the memory has not been relieved of yet: the product of two factors.
+  struct product {
+    buffer<Exec> basis, factor;
+    bool owed = false;
+  };
   static constexpr bool can_go_dense = (direct && weighs_dense<X>) || takes_courses<Pr>;
 
   method use;
@@ -119,6 +124,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   buffer<Exec> coefficients;  // projected, where they are not the signal itself
   buffer<Exec> own;           // my decoded contribution, in coefficients; only behind a projector
   buffer<Exec> values, agreed;
+  product debt, old_debt;   // of the memory, and of `rest` for a rollback
   in<Exec> a, c, x;         // signal, its coefficients, the values to send; alive inside one step
   int rounds = Pr::rounds;  // of the step that began
   bool dense_now = false;   // the whole signal travels, as floats that add up
@@ -130,6 +136,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   tensor_coder(method const& m, context const& ctx, shape d)
       : use(m), dims(d), basis(m.projector, ctx, d), memory(m.feedback, ctx, d), meeting(m.exchange, ctx, d) {
     if constexpr (has_memory) rest = room(d.size());
+    make_debts(use.projector);
     make_room();
   }
 
@@ -246,7 +253,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
     if (dense_now) return commit_signal(ctx, g, arrived);
     empty = unkept = renewed = false;
-    constexpr bool keep_first = requires { requires F::keeps_gradient; };
+    [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
     if constexpr (direct) {
       keep(ctx, g);
       decode_mean(ctx, arrived, g);
@@ -256,8 +263,15 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       if constexpr (requires { use.projector.commit(ctx, dims, g, basis); }) use.projector.commit(ctx, dims, g, basis);
     } else {
       in<Exec> const mean = mean_coefficients(ctx, arrived);
-      if constexpr (has_memory && !keep_first &&
-                    requires { use.projector.lift_both(ctx, dims, mean, mean, basis, g, view<Exec>(rest)); }) {
+      if constexpr (defers) {
+        std::swap(debt, old_debt);
+        auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
+        use.projector.owe(ctx, dims, mean, mine, basis, debt.basis, debt.factor);
+        debt.owed = true;
+        keep(ctx, g);
+        use.projector.lift(ctx, dims, mean, basis, g);
+      } else if constexpr (has_memory && !keep_first &&
+                           requires { use.projector.lift_both(ctx, dims, mean, mean, basis, g, view<Exec>(rest)); }) {
         auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
         use.projector.lift_both(ctx, dims, mean, mine, basis, g, view<Exec>(rest));
         keep(ctx, g);
@@ -277,6 +291,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     empty = false;
     if (unkept) return;
     if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
+    if constexpr (defers) std::swap(debt, old_debt);
     if constexpr (requires { basis.undo(); })
       if (!renewed) basis.undo();
     renewed = false;
@@ -287,7 +302,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     if constexpr (can_go_dense) dense_now = yes;
   }
 
-  void visit(visitor const& v) override {
+  void visit(context const& ctx, visitor const& v) override {
+    settle(ctx);
     empty = false;  // whoever visits may write
     basis.visit(v);
     memory.visit(v);
@@ -325,6 +341,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   // ---- metrics -------------------------------------------------------------------------------------------------
 
   void signal(context const& ctx, in<Exec> g, view<Exec> out) override {
+    settle(ctx);
     auto const whole = use.feedback.compensate(ctx, g, memory, out);
     if (whole.data() != out.data()) kernel::copy(ctx.exec, whole.data(), whole.extent(0), out.data());
   }
@@ -438,11 +455,20 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
  private:
   /// What the projector keeps, made anew for other knobs.
   void renew(context const& ctx, Pr const& projector) {
+    settle(ctx);
+    if (old_debt.owed) pay(ctx, old_debt, rest);
+    debt = old_debt = {};
+    make_debts(projector);
     state_of<Pr, Exec> fresh(projector, ctx, dims);
     if constexpr (requires { fresh.carry_over(ctx, projector, dims, basis); })
       fresh.carry_over(ctx, projector, dims, basis);
     basis = std::move(fresh);
     renewed = true;
+  }
+  void make_debts([[maybe_unused]] Pr const& projector) {
+    if constexpr (defers)
+      for (auto* d : {&debt, &old_debt})
+        *d = {room(projector.coefficients(dims, 0)), room(projector.coefficients(dims, Pr::rounds - 1)), false};
   }
   /// Workspace whose size hangs on knobs.
   void make_room() {
@@ -504,6 +530,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   std::size_t write_signal(context const& ctx, in<Exec> g, bytes<Exec> out) {
     auto const n = dims.size();
+    settle(ctx);
     auto const signal = empty ? g : use.feedback.compensate(ctx, g, memory, rest);
     require(kernel::all_finite(ctx.exec, signal.data(), n, finite_room(ctx, n)));
     kernel::copy(ctx.exec, signal.data(), n, as<float>(part(out, 0, 4 * n)).data());
@@ -513,6 +540,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   void commit_signal(context const& ctx, view<Exec> g, arrival<Exec> arrived) {
     unkept = empty;
     renewed = false;
+    if constexpr (defers)
+      if (!empty) std::swap(debt, old_debt), debt.owed = false;
     if (!empty) keep(ctx, g);
     empty = has_addend;
     kernel::divide_copy(ctx.exec, as<float const>(arrived.messages[0]).data(), g.extent(0),
@@ -575,8 +604,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       bool projected = false;
       if constexpr (fuses_project) {
         if (round == 0) {
-          require(use.projector.project_sum(ctx, dims, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest),
-                                            basis, view<Exec>(coefficients)));
+          require(compensate_and_project(ctx, g));
           a = rest;
           c = part(coefficients, 0, count_of(ctx.phase));
           projected = true;
@@ -609,6 +637,27 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         kernel::gather(ctx.exec, c.data(), kept.indices.data(), kept.count, values.data());
         x = part(values, 0, kept.count);
       }
+    }
+  }
+
+  bool compensate_and_project(context const& ctx, in<Exec> g) {
+    auto const e = in<Exec>(use.feedback.addend(memory));
+    auto const signal = view<Exec>(rest), to = view<Exec>(coefficients);
+    if constexpr (defers)
+      if (debt.owed)
+        return use.projector.project_owed(ctx, dims, g, e, in<Exec>(debt.basis), in<Exec>(debt.factor), signal, basis,
+                                          to);
+    return use.projector.project_sum(ctx, dims, g, e, signal, basis, to);
+  }
+  /// Relieves the memory of what it owes: the same numbers as if it had never owed it.
+  void settle([[maybe_unused]] context const& ctx) {
+    if constexpr (defers)
+      if (debt.owed) pay(ctx, debt, use.feedback.addend(memory));
+  }
+  void pay(context const& ctx, product& what, buffer<Exec> const& from) {
+    if constexpr (defers) {
+      use.projector.settle(ctx, dims, in<Exec>(what.basis), in<Exec>(what.factor), view<Exec>(from));
+      what.owed = false;
     }
   }
 
@@ -861,6 +910,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       !direct && has_memory && has_addend &&
       requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) {
     { p.project_sum(ctx, d, v, v, w, s, w) } -> std::same_as<bool>;
+  };
+  static constexpr bool defers =
+      fuses_project && may_owe<F> &&
+      requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) {
+    { p.project_owed(ctx, d, v, v, v, v, w, s, w) } -> std::same_as<bool>;
   };
 };
 

@@ -414,9 +414,10 @@ class reducer {
   /// holds factors and thresholds, too.
   void visit(tensor t, typename coder<Exec>::visitor const& v) {
     auto const& m = *tensors_.at(t.index);
-    m.of->live->visit([&](char const* name, buffer<Exec> b) {
+    m.of->live->visit(context(*m.of, 0), [&](char const* name, buffer<Exec> b) {
       if (b.extent(0) == m.of->dims.size()) v(name, part_of(b, m));
     });
+    arena_->release();
   }
 
  private:
@@ -1077,12 +1078,13 @@ class reducer {
   std::vector<checkpoint::field> fields() const {
     std::vector<checkpoint::field> all;
     for (auto const& u : units_)
-      u->live->visit([&](char const* name, buffer<Exec> b) {
+      u->live->visit(context(*u, 0), [&](char const* name, buffer<Exec> b) {
         bool const whole = u->joined.data() == nullptr || b.extent(0) != u->dims.size();
         if (whole) return all.push_back({u->name, u->method, name, {b.data(), b.extent(0)}});
         for (auto const* m : u->members)
           all.push_back({m->name, u->method, name, {b.data() + m->offset, m->dims.size()}});
       });
+    arena_->release();
     return all;
   }
 };

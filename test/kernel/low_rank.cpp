@@ -21,11 +21,12 @@ constexpr std::size_t all_ranks[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 32};
 
 /// Everything that the kernels compute from one set of inputs.
 struct results {
-  std::vector<float> product, sum, sum_product, transposed, outer, less, both_out, both_less;
+  std::vector<float> product, sum, sum_product, transposed, outer, less, both_out, both_less, owed_sum, owed_product;
   friend bool operator==(results const& a, results const& b) {
     return same_bits(a.product, b.product) && same_bits(a.sum, b.sum) && same_bits(a.sum_product, b.sum_product) &&
            same_bits(a.transposed, b.transposed) && same_bits(a.outer, b.outer) && same_bits(a.less, b.less) &&
-           same_bits(a.both_out, b.both_out) && same_bits(a.both_less, b.both_less);
+           same_bits(a.both_out, b.both_out) && same_bits(a.both_less, b.both_less) &&
+           same_bits(a.owed_sum, b.owed_sum) && same_bits(a.owed_product, b.owed_product);
   }
 };
 
@@ -75,10 +76,18 @@ results run(inputs const& x) {
   kernel::outer_subtract(exec, x.p.get(), x.q.get(), x.rows, x.cols, x.r, work, less.get());
   kernel::outer_and_subtract(exec, x.p.get(), x.mean.get(), x.q.get(), x.rows, x.cols, x.r, work, both_out.get(),
                              both_less.get());
+  output owed_sum(n), owed_product(x.rows * x.r), settled(x.e, n), settled_sum(n), settled_product(x.rows * x.r);
+  CHECK(kernel::multiply_sum_owed(exec, x.g.get(), x.e.get(), x.p.get(), x.mean.get(), owed_sum.get(), x.rows, x.cols,
+                                  x.q.get(), x.r, work, owed_product.get()));
+  kernel::outer_subtract(exec, x.p.get(), x.mean.get(), x.rows, x.cols, x.r, work, settled.get());
+  CHECK(kernel::multiply_sum(exec, x.g.get(), settled.get(), settled_sum.get(), x.rows, x.cols, x.q.get(), x.r, work,
+                             settled_product.get()));
+  CHECK(same_bits(owed_sum.take(), settled_sum.take()));
+  CHECK(same_bits(owed_product.take(), settled_product.take()));
   CHECK(room.back() == std::byte{0xff});
   CHECK(room.front() == std::byte{0xff});
-  return {product.take(), sum.take(),  sum_product.take(), transposed.take(),
-          outer.take(),   less.take(), both_out.take(),    both_less.take()};
+  return {product.take(), sum.take(),      sum_product.take(), transposed.take(), outer.take(),
+          less.take(),    both_out.take(), both_less.take(),   owed_sum.take(),   owed_product.take()};
 }
 
 /// |got - want| <= slack * the sum of the magnitudes that went in.

@@ -53,7 +53,7 @@ class coder {
   virtual void commit(step<Exec> const&, view<Exec> g, arrival<Exec>) = 0;
   /// Takes the last commit's memories and factors back.
   virtual void undo() = 0;
-  virtual void visit(visitor const&) = 0;
+  virtual void visit(step<Exec> const&, visitor const&) = 0;
   /// Columns of the projector's factors that had vanished and were drawn anew at the last commit.
   [[nodiscard]] virtual std::size_t redrawn() const = 0;
 

@@ -25,6 +25,7 @@ struct error_feedback {
   using family = family::feedback;
   static constexpr std::string_view name = "error_feedback";
   static constexpr memory_law law = memory_law::additive;
+  static constexpr bool may_owe = true;
 
   template <class Exec>
   struct state {

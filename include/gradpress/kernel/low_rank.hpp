@@ -72,6 +72,29 @@ bool multiply_sum(Exec const& exec, float const* g, float const* e, float* a, st
   return finite.load();
 }
 
+/// a = g + (e - Powed Qowed^T) and P = a Q in one pass: the bits of `outer_subtract` on e and `multiply_sum`, without
+/// writing to e.
+///
+/// - Shape  Powed is rows x r and Qowed cols x r.
+/// - Order  a is neither g nor e.
+/// - Cost   as `multiply_sum`, and r products an element more.
+template <class Exec>
+bool multiply_sum_owed(Exec const& exec, float const* g, float const* e, float const* Powed, float const* Qowed,
+                       float* a, std::size_t rows, std::size_t cols, float const* Q, std::size_t r, std::byte* work,
+                       float* P) {
+  auto* const room = detail::aligned(work);
+  auto const q = detail::split_vectors(exec, Q, cols, r, room);
+  auto const owed = detail::split_vectors(exec, Qowed, cols, r, room + detail::vectors_size(cols, r));
+  auto const stream = r <= 8 && detail::streams_rows(a, rows, cols);
+  detail::multiply_task const t{g, e, a, stream, rows, q, P, current_isa(), {Powed, owed}};
+  std::atomic<bool> finite{true};
+  for_ranges(exec, "gradpress::kernel::multiply_sum_owed", rows, detail::rows_of_chunk(cols),
+             [&](std::size_t from, std::size_t end) {
+               if (!detail::multiply_rows(t, from, end)) finite.store(false, std::memory_order_relaxed);
+             });
+  return finite.load();
+}
+
 /// Q = M^T P.
 ///
 /// - Sums   fp32, row after row inside ranges of at least 256 rows, then over the ranges.

@@ -106,7 +106,28 @@ inline void copy_tails(float const* m, std::size_t m_stride, std::size_t count, 
   for (std::size_t i = 0; i < count; ++i) std::memcpy(to + i * vector_lanes, m + i * m_stride, width * sizeof(float));
 }
 
-/// P = m Q, or P = (a = m + e) Q if a is not null.
+/// One panel of rows of P Q^T; several groups of vectors are added up in `room` first.
+inline void outer_vectors(isa how, float const* p, vectors<float const> const& q, std::size_t c, std::size_t n,
+                          outer_panel const& out) noexcept {
+  alignas(64) float room[open_rows * panel_cols];
+  float const* before = nullptr;
+  for (std::size_t j = 0; j < q.r; j += 8) {
+    auto const last = j + 8 >= q.r;
+    low_rank_for(how, group_width(q.r, j))
+        .outer(p + j, padded_rank(q.r), q.at(j, c), q.stride(), n,
+               last ? outer_panel{out.to, out.stride, out.rows, out.use, before}
+                    : outer_panel{room, panel_cols, out.rows, outer_use::store, before});
+    before = room;
+  }
+}
+
+/// A product that has not been taken from a matrix yet.
+struct owed_product {
+  float const* P = nullptr;
+  vectors<float const> q{};
+};
+
+/// P = m Q, or P = (a = m + e) Q if a is not null; e less what is owed of it, if there is such a thing.
 struct multiply_task {
   float const* m;
   float const* e;
@@ -116,6 +137,7 @@ struct multiply_task {
   vectors<float const> q;
   float* P;
   isa how;
+  owed_product owed{};
 };
 
 /// The last columns of a panel: whole lanes, filled up with zeros.
@@ -150,16 +172,26 @@ inline bool dot_panel(multiply_task const& t, open_panel in, std::size_t c, std:
 
 inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t end) noexcept {
   alignas(64) float sum[open_rows * 32 * vector_lanes];
+  alignas(64) float settled[open_rows * panel_cols];
+  float owed[open_rows * 32];
   auto const cols = t.q.cols, r = t.q.r, panel_width = panel_for(t.how);
   bool finite = true;
   for (auto i = from; i < end; i += open_rows) {
     open_panel const in = open_panel{t.m, t.e, t.a, cols, t.rows, t.stream}.from(i, 0);
     auto const count = std::min(open_rows, end - i);
     std::memset(sum, 0, count * padded_rank(r) * vector_lanes * sizeof(float));
+    if (t.owed.P) copy_rows(t.owed.P + i * t.owed.q.r, t.owed.q.r, count, 0, padded_rank(t.owed.q.r), owed);
     for (std::size_t c = 0; c < cols; c += panel_width) {
       auto panel = in.from(0, c);
+      auto const n = std::min(panel_width, cols - c);
       panel.rows = count;
-      finite &= dot_panel(t, panel, c, std::min(panel_width, cols - c), sum);
+      if (t.owed.P) {
+        for (std::size_t row = 0; row < count; ++row)
+          std::memcpy(settled + row * panel_cols, panel.e + row * cols, n * sizeof(float));
+        outer_vectors(t.how, owed, t.owed.q, c, n, {settled, panel_cols, count, outer_use::subtract, nullptr});
+        panel.e = settled, panel.e_stride = panel_cols;
+      }
+      finite &= dot_panel(t, panel, c, n, sum);
     }
     float const* lane = sum;
     for (std::size_t j = 0; j < r; j += 8)
@@ -242,21 +274,6 @@ struct outer_task {
   bool stream;
   isa how;
 };
-
-/// One panel of rows; several groups of vectors are added up in `room` first.
-inline void outer_vectors(isa how, float const* p, vectors<float const> const& q, std::size_t c, std::size_t n,
-                          outer_panel const& out) noexcept {
-  alignas(64) float room[open_rows * panel_cols];
-  float const* before = nullptr;
-  for (std::size_t j = 0; j < q.r; j += 8) {
-    auto const last = j + 8 >= q.r;
-    low_rank_for(how, group_width(q.r, j))
-        .outer(p + j, padded_rank(q.r), q.at(j, c), q.stride(), n,
-               last ? outer_panel{out.to, out.stride, out.rows, out.use, before}
-                    : outer_panel{room, panel_cols, out.rows, outer_use::store, before});
-    before = room;
-  }
-}
 
 inline void outer_rows(outer_task const& t, std::size_t from, std::size_t end) noexcept {
   float p[open_rows * 32];

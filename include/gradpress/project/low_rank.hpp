@@ -122,6 +122,23 @@ struct low_rank {
                                work(ctx, d), g.data(), a.data());
   }
   template <class Exec, class State>
+  void owe(step<Exec> const& ctx, shape, in<Exec> mean, in<Exec> own, State& s, buffer<Exec> const& P,
+           buffer<Exec> const& Q) const {
+    auto const delivered = memory == memory_rule::local ? own : mean;
+    kernel::copy(ctx.exec, s.basis.data(), P.extent(0), P.data());
+    kernel::copy(ctx.exec, delivered.data(), Q.extent(0), Q.data());
+  }
+  template <class Exec, class State>
+  bool project_owed(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, in<Exec> P, in<Exec> Q, view<Exec> a,
+                    State& s, view<Exec> room) const {
+    return kernel::multiply_sum_owed(ctx.exec, g.data(), e.data(), P.data(), Q.data(), a.data(), d.rows, d.cols,
+                                     s.factor.data(), width(d), work(ctx, d), room.data());
+  }
+  template <class Exec>
+  void settle(step<Exec> const& ctx, shape d, in<Exec> P, in<Exec> Q, view<Exec> e) const {
+    kernel::outer_subtract(ctx.exec, P.data(), Q.data(), d.rows, d.cols, width(d), work(ctx, d), e.data());
+  }
+  template <class Exec, class State>
   void commit(step<Exec> const& ctx, shape d, in<Exec> mean, State& s) const {
     kernel::copy(ctx.exec, mean.data(), mean.extent(0), s.previous.data());
     s.redrawn = detail::revive_columns<Exec>(s.previous, width(d), ctx.shared(purpose::start));

@@ -34,10 +34,11 @@ struct open_panel {
   float* a;
   std::size_t stride, rows;
   bool stream;  ///< write `a` around the caches; all of its rows then begin on cache lines
+  std::size_t e_stride = stride;
 
   [[nodiscard]] open_panel from(std::size_t row, std::size_t c) const noexcept {
     auto const at = row * stride + c;
-    return {m + at, e ? e + at : e, a ? a + at : a, stride, rows - row, stream};
+    return {m + at, e ? e + row * e_stride + c : e, a ? a + at : a, stride, rows - row, stream, e_stride};
   }
 };
 

@@ -51,8 +51,9 @@ GRADPRESS_AVX512 inline bool dot_rows_avx512(open_panel const& in, float const* 
       prefetch_ahead_avx512(in.m + at);
       auto x = _mm512_loadu_ps(in.m + at);
       if constexpr (Sum) {
-        prefetch_ahead_avx512(in.e + at);
-        x = _mm512_add_ps(x, _mm512_loadu_ps(in.e + at));
+        auto const* const e = in.e + w * in.e_stride + b;
+        prefetch_ahead_avx512(e);
+        x = _mm512_add_ps(x, _mm512_loadu_ps(e));
         if (in.stream)
           _mm512_stream_ps(in.a + at, x);
         else
