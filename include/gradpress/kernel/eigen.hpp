@@ -115,7 +115,7 @@ inline void copy_signed(double const* v, std::size_t m, double* to) noexcept {
 ///           for any number of threads, on every machine and for every compiler.
 /// - Edges   any rank and sign, m = 0 too. The matrix is scaled by a power of two, so that its size does not matter;
 ///           errors are some 1e-15 of the largest value. What is smaller than 2^-64 of the largest entry counts as zero.
-/// - Cost    6 to 10 sweeps of 6 m^3 flops: 2 ms for m = 64, 1 s for m = 512 by one thread.
+/// - Cost    6 to 10 sweeps of 9 m^3 flops: 4 ms for m = 64, 0.2 s for 256, 2 s for 512 by one thread.
 /// - Source  Jacobi 1846; the angles as in Rutishauser, The Jacobi method for real symmetric matrices, 1966; rounds of
 ///           independent rotations as in Brent and Luk, SIAM J. Sci. Stat. Comput. 1985.
 template <class Exec>
