@@ -46,6 +46,19 @@ GRADPRESS_UNFUSED inline void gram_of(float const* p, std::size_t rows, std::siz
   }
 }
 
+/// The same over all chunks of rows, in the first of their partial results; there is at least one row.
+template <class Exec>
+void sum_gram(Exec const& exec, float const* P, std::size_t rows, std::size_t r, double* partial) {
+  basis_chunks const chunks{rows};
+  auto const entries = gram_entries(r);
+  for_chunks(exec, "gradpress::kernel::gram", chunks.count(), [&](std::size_t c) {
+    auto const from = c * chunks.grain();
+    gram_of(P + from * r, std::min(chunks.grain(), rows - from), r, partial + c * entries);
+  });
+  for (std::size_t c = 1; c < chunks.count(); ++c)
+    for (std::size_t i = 0; i < entries; ++i) partial[i] += partial[c * entries + i];
+}
+
 /// Every row times the upper triangle t; column j of zeros where keep[j] is false.
 GRADPRESS_UNFUSED inline void apply_triangle(float* p, std::size_t rows, std::size_t r, square const& t,
                                              bool const* keep) noexcept {
@@ -163,17 +176,11 @@ template <class Exec>
 int orthonormalise(Exec const& exec, float* P, std::size_t rows, std::size_t r, std::byte* work) {
   if (rows == 0) return 0;
   detail::basis_chunks const chunks{rows};
-  auto const entries = detail::gram_entries(r);
   auto* const partial = reinterpret_cast<double*>((reinterpret_cast<std::uintptr_t>(work) + 7) / 8 * 8);
   detail::square triangle;
   bool keep[detail::most_columns];
   for (int pass = 0; pass < 2; ++pass) {
-    for_chunks(exec, "gradpress::kernel::gram", chunks.count(), [&](std::size_t c) {
-      auto const from = c * chunks.grain();
-      detail::gram_of(P + from * r, std::min(chunks.grain(), rows - from), r, partial + c * entries);
-    });
-    for (std::size_t c = 1; c < chunks.count(); ++c)
-      for (std::size_t i = 0; i < entries; ++i) partial[i] += partial[c * entries + i];
+    detail::sum_gram(exec, P, rows, r, partial);
     if (!detail::invert_cholesky(partial, r, triangle, keep)) return detail::gram_schmidt(P, rows, r);
     for_chunks(exec, "gradpress::kernel::apply_triangle", chunks.count(), [&](std::size_t c) {
       auto const from = c * chunks.grain();
