@@ -35,6 +35,8 @@
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
 #include <gradpress/schedule/accordion.hpp>
+#include <gradpress/schedule/budget_choices.hpp>
+#include <gradpress/schedule/budgets.hpp>
 #include <gradpress/schedule/merge_plan.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/schedule/warm_up.hpp>
