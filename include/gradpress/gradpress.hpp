@@ -37,6 +37,7 @@
 #include <gradpress/schedule/accordion.hpp>
 #include <gradpress/schedule/budget_choices.hpp>
 #include <gradpress/schedule/budgets.hpp>
+#include <gradpress/schedule/l_greco.hpp>
 #include <gradpress/schedule/merge_plan.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/schedule/warm_up.hpp>
