@@ -3,6 +3,7 @@
 
 #include <gradpress/quantize/stochastic_int.hpp>
 
+#include "../support/kernel_cases.hpp"
 #include "../support/lone_rank.hpp"
 #include "../support/planted.hpp"
 
@@ -57,6 +58,16 @@ TEST_CASE("schedule::budget_choices: the matrix becomes what the highest rank le
   auto const choices = rank_choices(host(), over(m), d, 1, 3, 20);
   CHECK(std::sqrt(squared(m)) == doctest::Approx(choices[2].error).epsilon(1e-6));
   CHECK(std::sqrt(squared(m)) == doctest::Approx(1).epsilon(1e-3));
+}
+
+TEST_CASE("schedule::budget_choices: every path of instructions measures the same errors") {
+  shape const d{130, 333};
+  auto const m = heavy_tailed(d.size());
+  auto const once = ranks_of(m, d, 1, 9);
+  for_each_isa([&] {
+    auto const again = ranks_of(m, d, 1, 9);
+    for (std::size_t r = 0; r < once.size(); ++r) CHECK(again[r].error == once[r].error);
+  });
 }
 
 TEST_CASE("schedule::budget_choices: full ranks, vectors, zeros, nothing, and what is not finite") {
