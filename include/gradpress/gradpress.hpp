@@ -34,6 +34,10 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
+#include <gradpress/schedule/accordion.hpp>
+#include <gradpress/schedule/budget_choices.hpp>
+#include <gradpress/schedule/budgets.hpp>
+#include <gradpress/schedule/l_greco.hpp>
 #include <gradpress/schedule/merge_plan.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/schedule/warm_up.hpp>

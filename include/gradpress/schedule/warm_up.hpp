@@ -66,6 +66,36 @@ struct geometric_warm_up {
   }
 };
 
-static_assert(explain_schedule<warm_up>() && explain_schedule<geometric_warm_up>());
+/// Ranks that halve in stages of equal length, down to the final one.
+///
+///     rank(step) = max(to, floor(from / 2^s)), s the stage of `step`; `to` from `steps` on
+///
+/// - Units     ranks, for the knob `rank` of `low_rank`.
+/// - Stages    as many as halvings lead from `from` to `to`: each change allocates, and draws or cuts factors, so few
+///             changes are better than a line. Powers of two are what the kernels are fastest at.
+/// - Edges     steps = 0, and from = to, are no warm-up. Fewer steps than stages: a stage a step, cut off at the end.
+/// - Source    ours, after the warm-up of Deep Gradient Compression. Published low-rank code sends its first steps dense
+///             instead.
+struct rank_warm_up {
+  int from = 16;            ///< in the first step
+  int to = 2;               ///< after the warm-up
+  std::uint64_t steps = 0;  ///< of warm-up
+
+  void check() const {
+    if (to < 1 || from < to || from > 32)
+      throw configuration_error("rank_warm_up: ranks must fall and lie in 1..32, they are " + std::to_string(from) +
+                                " and then " + std::to_string(to));
+  }
+  [[nodiscard]] constexpr double operator()(std::uint64_t step) const noexcept {
+    if (step >= steps) return to;
+    std::uint64_t stages = 0;
+    while (from >> stages > to) ++stages;
+    if (stages == 0) return to;
+    auto const stage = step / (steps / stages + (steps % stages != 0));
+    return std::max(to, from >> std::min(stage, stages));
+  }
+};
+
+static_assert(explain_schedule<warm_up>() && explain_schedule<geometric_warm_up>() && explain_schedule<rank_warm_up>());
 
 }  // namespace gradpress
