@@ -6,6 +6,7 @@
 #include <gradpress/reducer.hpp>
 
 #include "../concepts/projector_laws.hpp"
+#include "../support/low_rank_matrices.hpp"
 
 using namespace gradpress;
 using namespace gradpress::test;
@@ -34,15 +35,6 @@ static_assert(low_rank{.rank = 9}.coefficients({7, 5}, 0) == 35 && low_rank{.ran
 
 namespace {
 using matrix = floats;
-/// A random rows x cols matrix of rank r.
-matrix of_rank(std::size_t r, shape d, std::uint64_t seed) {
-  matrix m(d.size());
-  auto const u = heavy_tailed(d.rows * r, seed), v = heavy_tailed(d.cols * r, seed + 1000);
-  for (std::size_t i = 0; i < d.rows; ++i)
-    for (std::size_t j = 0; j < d.cols; ++j)
-      for (std::size_t k = 0; k < r; ++k) m[i * d.cols + j] += u[i * r + k] * v[j * r + k];
-  return m;
-}
 }  // namespace
 
 TEST_CASE("project::low_rank obeys the laws of projectors") {
