@@ -36,8 +36,7 @@ inline void fill_water(double const* weight, std::size_t n, std::size_t budget, 
 /// Draws thing l with probability p[l] <= 1 for u uniform in [0, 1): those in whose stretch of the line, the p laid end to
 /// end, one of u, u + 1, u + 2 ... falls. Returns how many; their indices go to `drawn`.
 ///
-/// - Shape   room for as many as the sum of p, rounded up. If the sum is whole, so many are drawn, whatever u is (but for
-///           rounding of the sum: one less in 1e13 draws).
+/// - Shape   room for `most`. If the p sum up to a whole number, right to 2^-40, so many are drawn whatever u is.
 /// - Order   indices ascend.
 /// - Edges   what is certain is always drawn, zeros never. Draws of different things are not independent.
 /// - Cost    one pass over n.
