@@ -27,6 +27,7 @@
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/project/random_projection.hpp>
+#include <gradpress/project/refreshed_low_rank.hpp>
 #include <gradpress/project/spectral_atomo.hpp>
 #include <gradpress/project/svd.hpp>
 #include <gradpress/quantize/cast.hpp>
