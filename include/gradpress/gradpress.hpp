@@ -25,6 +25,7 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/metrics/csv.hpp>
+#include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/project/random_projection.hpp>
 #include <gradpress/project/refreshed_low_rank.hpp>
