@@ -15,17 +15,17 @@ namespace gradpress {
 
 /// Sends P_i = a_i U with entries +-1/sqrt(r) of U from the shared key, new in each step; the update is (mean P) U^T.
 ///
-/// - Shape     rows x cols in; rows r coefficients out, row-major; r = min(rank, cols). The columns are what is projected:
-///             an n x 1 vector is sent whole.
+/// - Shape     rows x cols in; rows r coefficients out, row-major; r = min(rank, cols). The columns are what is
+///             projected: an n x 1 vector is sent whole.
 /// - Sums      linear: an all-reduce adds the coefficients.
 /// - Cost      a read of a, a write of the update, and 2 cols r random bits; rows r numbers sent.
 /// - Edges     rank >= cols sends the elements themselves. U depends on nothing but seed, step and tensor: nothing is
 ///             kept, and a rank lifts what others sent even if it did not project.
-/// - Bias      none: E U U^T = 1. The variance is |a|^2 (cols - 1) / r, much more than that of other methods with as many
-///             bytes: use a smaller rate of learning, and no memory.
-/// - Source    Vogels, Karimireddy, Jaggi, PowerSGD, NeurIPS 2019, section 4.1, the unbiased baseline. Differs: signs in
-///             place of normal numbers. They have the same mean, the variance (cols - 1) / r instead of (cols + 1) / r, and
-///             the same bits on every machine.
+/// - Bias      none: E U U^T = 1. The variance is |a|^2 (cols - 1) / r, much more than that of other methods with as
+///             many bytes: use a smaller rate of learning, and no memory.
+/// - Source    Vogels, Karimireddy, Jaggi, PowerSGD, NeurIPS 2019, the unbiased baseline. Differs: signs in place of
+///             normal numbers. They have the same mean, the variance (cols - 1) / r instead of (cols + 1) / r, and the
+///             same bits on every machine.
 struct random_projection {
   int rank = 2;
 

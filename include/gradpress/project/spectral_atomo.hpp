@@ -25,10 +25,10 @@ namespace gradpress {
 /// - Edges     a matrix of rank s or less is sent whole. Values at most 2^-23 of the largest count as zero: a matrix of
 ///             floats does not hold them.
 /// - Bias      none; the variance is the sum of sigma_l^2 (1 / p_l - 1). Use it without a memory.
-/// - Source    Wang, Sievert, Liu, Charles, Papailiopoulos, Wright, ATOMO, NeurIPS 2018, section 5. Differs: systematic
-///             sampling (Madow 1949) with one random number, so that the size is fixed. Its probabilities are the same,
-///             hence it is unbiased; and so is the variance, for atoms are orthogonal and the errors of different ones
-///             do not meet, whether they are independent or not.
+/// - Source    Wang, Sievert, Liu, Charles, Papailiopoulos, Wright, ATOMO, NeurIPS 2018, with singular triples as
+///             atoms. Differs: systematic sampling (Madow 1949) with one random number, so that the size is fixed. Its
+///             probabilities are the same, hence it is unbiased; and so is the variance, for atoms are orthogonal and
+///             the errors of different ones do not meet, whether they are independent or not.
 struct spectral_atomo {
   int budget = 2;  ///< atoms sent, 1..32
 

@@ -14,15 +14,15 @@ namespace gradpress {
 
 /// Sends U S and V of the r largest singular values of a_i, and lifts to U S V^T.
 ///
-/// - Shape     rows x cols in; r (rows + cols) coefficients out, rows x r of U S and then cols x r of V, both row-major;
-///             r = min(rank, rows, cols). A vector is sent whole, and one number more: send it dense.
+/// - Shape     rows x cols in; r (rows + cols) coefficients out, rows x r of U S and then cols x r of V, both
+///             row-major; r = min(rank, rows, cols). A vector is sent whole, and one number more: send it dense.
 /// - Order     singular values descend.
 /// - Sums      not linear: factors of different ranks have nothing in common, so that each is lifted before the mean.
-/// - Cost      for min(rows, cols) <= 64 an SVD through Gram's matrix, 7 ms for 64 x 4096 at most; else eleven reads of a
-///             (subspace iteration): 0.2 s for 4096 x 6250 at rank 2.
+/// - Cost      for min(rows, cols) <= 64 an SVD through Gram's matrix, 7 ms for 64 x 4096 at most; else eleven reads of
+///             a (subspace iteration): 0.2 s for 4096 x 6250 at rank 2.
 /// - Edges     zeros where a has lower rank. The random start of the iteration is this rank's own key's: reproducible.
-/// - Bias      biased: a contraction by 1 - r / min(rows, cols) at least. Use it with a memory. Exact if a has rank r. On
-///             large matrices whose singular values hardly fall, the error is up to 1 % above the best one.
+/// - Bias      biased: a contraction by 1 - r / min(rows, cols) at least. Use it with a memory. Exact if a has rank r.
+///             On large matrices whose singular values hardly fall, the error is up to 1 % above the best one.
 /// - Source    Vogels, Karimireddy, Jaggi, PowerSGD, NeurIPS 2019, the baseline "best approximation". Differs: large
 ///             matrices by randomised subspace iteration, Halko, Martinsson, Tropp, SIAM Review 2011.
 struct svd {
