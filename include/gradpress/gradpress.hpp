@@ -25,7 +25,10 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/metrics/csv.hpp>
+#include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
+#include <gradpress/project/refreshed_low_rank.hpp>
+#include <gradpress/project/square_view.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>
