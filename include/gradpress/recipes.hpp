@@ -8,6 +8,7 @@
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/project/refreshed_low_rank.hpp>
 #include <gradpress/quantize/log.hpp>
@@ -42,6 +43,8 @@ constexpr auto power_sgd(int rank = 2) { return compress_with(low_rank{.rank = r
 constexpr auto power_sgd_plus(int rank = 2, int every = 50) {
   return compress_with(refreshed_low_rank{.rank = rank, .every = every}, error_feedback{});
 }
+/// ACP-SGD (Zhang et al. 2023): PowerSGD's factors in turn, one a step.
+constexpr auto acp_sgd(int rank = 2) { return compress_with(alternating_low_rank{.rank = rank}, error_feedback{}); }
 /// LQ-SGD (Li et al. 2025): PowerSGD with logarithmic codes on both factors.
 constexpr auto lq_sgd(int rank = 2, int bits = 8) {
   return compress_with(low_rank{.rank = rank}, log_quantizer{.bits = bits}, error_feedback{});

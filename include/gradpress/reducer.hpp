@@ -19,10 +19,12 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -208,6 +210,18 @@ class reducer {
   template <class Pr, class S, class Q, class F, class X, class I>
   tensor add(std::string name, std::size_t n, compressor<Pr, S, Q, F, X, I> const& method) {
     return add(std::move(name), n, 1, method);
+  }
+
+  /// The same for a tensor of any number of dimensions, row-major: as matrix the first extent by the product of the
+  /// others, {64, 3, 7, 7} is 64 x 147.
+  template <class... Method>
+  tensor add(std::string name, std::span<std::size_t const> extents, Method const&... method) {
+    auto const d = matrix_of(extents);
+    return add(std::move(name), d.rows, d.cols, method...);
+  }
+  template <class... Method>
+  tensor add(std::string name, std::initializer_list<std::size_t> extents, Method const&... method) {
+    return add(std::move(name), std::span(extents.begin(), extents.size()), method...);
   }
 
   /// A tensor of a group.

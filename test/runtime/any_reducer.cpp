@@ -45,6 +45,8 @@ TEST_CASE("runtime: a text is the composition it names, knobs by position, by na
   CHECK(method_of("low_rank(rank=3) | log(bits=4) | error_feedback") ==
         "low_rank(rank=3,iterations=1,start=0,minimum_rate=1,memory=local)|all|log(alpha=10,bits=4)|error_feedback|"
         "all_gather");
+  CHECK(method_of("alternating_low_rank(4) | error_feedback") ==
+        "alternating_low_rank(rank=4,start=0,minimum_rate=1)|all|none|error_feedback|all_reduce");
   CHECK(method_of("random_k(0.5, true) | error_feedback") ==
         "identity|random_k(density=0.5,scaled=true)|none|error_feedback|all_reduce");
   CHECK(method_of("random_k(scaled=false) | error_feedback") ==
@@ -70,6 +72,16 @@ TEST_CASE("runtime: the text form gives the same bits as the composition in code
       if (x != y) throw std::runtime_error("the text form differs");
     }
   });
+}
+
+TEST_CASE("runtime: a tensor of any number of dimensions has the method of the text, or its own") {
+  any_reducer r{gradpress::serial{}, alone, "low_rank | error_feedback"};
+  auto const w = r.add("w", {8, 5, 3, 3}), b = r.add("b", {8}, "dense");
+  CHECK(r.method(w) == power_sgd().text());
+  CHECK(r.method(b) == compress_with().text());
+  std::vector<float> g(360), h(8);
+  r.stage(w, std::span(g)), r.stage(b, std::span(h));
+  CHECK_NOTHROW(r.average());
 }
 
 TEST_CASE("runtime: a wrong text is one clear error") {

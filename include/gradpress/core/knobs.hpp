@@ -142,9 +142,19 @@ live_knob live(std::string_view policy, char const* name, T& field) {
           [] { return legal_text<T>(); }};
 }
 template <class P>
+void append_knobs(P& p, std::vector<live_knob>& to);
+/// Of a policy around another of its family, the inner one's knobs.
+template <class P, class T>
+void append_knob(char const* name, T& field, std::vector<live_knob>& to) {
+  if constexpr (requires { requires std::is_same_v<typename P::family, typename T::family>; })
+    append_knobs(field, to);
+  else
+    to.push_back(live(P::name, name, field));
+}
+template <class P>
 void append_knobs(P& p, std::vector<live_knob>& to) {
   if constexpr (requires { P::knobs; })
-    std::apply([&](auto... k) { (to.push_back(live(P::name, k.name, p.*k.field)), ...); }, P::knobs);
+    std::apply([&](auto... k) { (append_knob<P>(k.name, p.*k.field, to), ...); }, P::knobs);
 }
 }  // namespace detail
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <type_traits>
 
 namespace gradpress {
@@ -36,6 +37,20 @@ struct shape {
   [[nodiscard]] constexpr std::size_t size() const noexcept { return rows * cols; }
   friend constexpr bool operator==(shape, shape) = default;
 };
+
+/// A tensor of any number of dimensions as a matrix: the first extent by the product of the others, so that a convolution
+/// of O x I x k x k is O x (I k k). Without extents one element. A product beyond 2^32 counts as 2^32, which no tensor may
+/// have.
+[[nodiscard]] constexpr shape matrix_of(std::span<std::size_t const> extents) noexcept {
+  constexpr auto most = std::size_t{0xffffffff};
+  shape d{1, 1};
+  for (std::size_t i = 0; i < extents.size(); ++i)
+    if (i == 0)
+      d.rows = extents[0];
+    else
+      d.cols = extents[i] != 0 && d.cols > most / extents[i] ? most + 1 : d.cols * extents[i];
+  return d;
+}
 
 /// Which entries are kept: `count` of them, ascending and distinct, known on the host.
 template <class Exec>

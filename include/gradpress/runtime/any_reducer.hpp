@@ -46,8 +46,8 @@ struct default_catalogue
                 composition_of<stochastic_int>, composition_of<stochastic_int, error_feedback>,
                 composition_of<stochastic_int, error_feedback, scatter_reduce>, composition_of<ternary>,
                 composition_of<low_rank, error_feedback>, composition_of<refreshed_low_rank, error_feedback>,
-                composition_of<low_rank, log_quantizer, error_feedback>,
-                composition_of<low_rank, bf16, error_feedback>> {};
+                composition_of<low_rank, log_quantizer, error_feedback>, composition_of<low_rank, bf16, error_feedback>,
+                composition_of<alternating_low_rank, error_feedback>> {};
 
 /// A reducer that reads methods.
 ///
@@ -78,6 +78,14 @@ class any_reducer : public reducer<Exec> {
     tensor added;
     find(method, [&](auto const& m) { added = this->base::add(name, rows, cols, m); });
     return added;
+  }
+  /// A tensor of any number of dimensions, as `reducer::add` takes it.
+  tensor add(std::string name, std::initializer_list<std::size_t> extents) {
+    return add(std::move(name), extents, text_);
+  }
+  tensor add(std::string name, std::initializer_list<std::size_t> extents, std::string_view method) {
+    auto const d = matrix_of({extents.begin(), extents.size()});
+    return add(std::move(name), d.rows, d.cols, method);
   }
 
  private:
