@@ -190,7 +190,7 @@ std::string checksums() {
 auto make_saver(self_communicator& alone) { return reducer<test::host>{test::host{}, alone, {.seed = 0x5eed}}; }
 auto add_saved(reducer<test::host>& r) {
   return std::pair{r.add("top", 6, 1, compress_with(some, memory)),
-                   r.add("low", 3, 2, compress_with(low_rank{.rank = 1, .minimum_rate = 0}, memory))};
+                   r.add("low", 3, 2, compress_with(low_rank{.rank = 1}, memory))};
 }
 std::string saved() {
   self_communicator alone;
@@ -256,8 +256,8 @@ std::vector<golden_case> const& cases() {
       {"random_block sign", [] { return sent_by(compress_with(run, sign32), vector); }},
       {"random_block log 4", [] { return sent_by(compress_with(run, log4), vector); }},
       {"random_block ternary", [] { return sent_by(compress_with(run, ternary{}), vector); }},
-      {"low_rank none", [] { return sent_by(compress_with(low_rank{.rank = 2, .minimum_rate = 0}), matrix); }},
-      {"low_rank log 8", [] { return sent_by(compress_with(low_rank{.rank = 1, .minimum_rate = 0}, log8), matrix); }},
+      {"low_rank none", [] { return sent_by(compress_with(low_rank{.rank = 2}), matrix); }},
+      {"low_rank log 8", [] { return sent_by(compress_with(low_rank{.rank = 1}, log8), matrix); }},
       {"gtop_k, two ranks", tree_of_two},
       {"top_k none, gather_top_k", [] { return sent_by(compress_with(some, memory, gather_top_k{}), vector); }},
       {"agreement and vote", agreement_and_vote},

@@ -167,7 +167,7 @@ TEST_CASE("reducer: another rank of a live alternating_low_rank loses nothing, i
 }
 
 TEST_CASE("project::alternating_low_rank has a text form and refuses ranks outside 1..32") {
-  CHECK(describe(alternating_low_rank{}) == "alternating_low_rank(rank=2,start=0,minimum_rate=1)");
+  CHECK(describe(alternating_low_rank{}) == "alternating_low_rank(rank=2)");
   for (int const rank : {0, -1, 33}) CHECK_THROWS_AS(alternating_low_rank{.rank = rank}.check(), configuration_error);
   CHECK_THROWS_AS(alternating_low_rank{.minimum_rate = -1}.check(), configuration_error);
 }

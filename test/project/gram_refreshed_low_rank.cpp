@@ -95,7 +95,7 @@ TEST_CASE("project::gram_refreshed_low_rank follows what cancels in the mean, wh
 }
 
 TEST_CASE("project::gram_refreshed_low_rank has a text form and refuses clocks and ranks that it cannot keep") {
-  CHECK(describe(gram_refreshed_low_rank{}) == "gram_refreshed_low_rank(rank=2,every=50,minimum_rate=1,memory=local)");
+  CHECK(describe(gram_refreshed_low_rank{}) == "gram_refreshed_low_rank(rank=2,every=50)");
   CHECK_THROWS_AS(gram_refreshed_low_rank{.rank = 0}.check(), configuration_error);
   CHECK_THROWS_AS(gram_refreshed_low_rank{.every = 0}.check(), configuration_error);
 }

@@ -142,7 +142,9 @@ TEST_CASE("project::low_rank keeps locally what this rank's own factor did not d
 }
 
 TEST_CASE("project::low_rank has a text form and refuses ranks outside 1..32") {
-  CHECK(describe(low_rank{.rank = 4}) == "low_rank(rank=4,iterations=1,start=0,minimum_rate=1,memory=local)");
+  CHECK(describe(low_rank{.rank = 4}) == "low_rank(rank=4)");
+  CHECK(describe(low_rank{.rank = 4, .start = 9, .memory = memory_rule::global}) ==
+        "low_rank(rank=4,start=9,memory=global)");
   CHECK_NOTHROW(low_rank{.rank = 32}.check());
   for (int const rank : {0, -1, 33}) CHECK_THROWS_AS(low_rank{.rank = rank}.check(), configuration_error);
 }

@@ -148,7 +148,7 @@ TEST_CASE("reducer: refreshed_low_rank goes on from a file and after a rollback,
 }
 
 TEST_CASE("project::refreshed_low_rank has a text form and refuses clocks and ranks that it cannot keep") {
-  CHECK(describe(refreshed_low_rank{}) == "refreshed_low_rank(rank=2,every=50,minimum_rate=1,memory=local)");
+  CHECK(describe(refreshed_low_rank{}) == "refreshed_low_rank(rank=2,every=50)");
   CHECK_THROWS_AS(refreshed_low_rank{.rank = 0}.check(), configuration_error);
   CHECK_THROWS_AS(refreshed_low_rank{.every = 0}.check(), configuration_error);
 }

@@ -43,10 +43,9 @@ TEST_CASE("runtime: a text is the composition it names, knobs by position, by na
   CHECK(method_of("stochastic_int(4, mode=nearest)|error_feedback") ==
         "identity|all|stochastic_int(bits=4,block=1024,mode=nearest)|error_feedback|all_gather");
   CHECK(method_of("low_rank(rank=3) | log(bits=4) | error_feedback") ==
-        "low_rank(rank=3,iterations=1,start=0,minimum_rate=1,memory=local)|all|log(alpha=10,bits=4)|error_feedback|"
-        "all_gather");
+        "low_rank(rank=3)|all|log(alpha=10,bits=4)|error_feedback|all_gather");
   CHECK(method_of("alternating_low_rank(4) | error_feedback") ==
-        "alternating_low_rank(rank=4,start=0,minimum_rate=1)|all|none|error_feedback|all_reduce");
+        "alternating_low_rank(rank=4)|all|none|error_feedback|all_reduce");
   CHECK(method_of("random_k(0.5, true) | error_feedback") ==
         "identity|random_k(density=0.5,scaled=true)|none|error_feedback|all_reduce");
   CHECK(method_of("random_k(scaled=false) | error_feedback") ==

@@ -34,14 +34,19 @@ concept policy = requires {
   typename P::family;
 };
 
+/// When the text form shows a knob.
+enum class shown { always, if_changed };
+
 /// A public number of a policy: `static constexpr auto knobs = std::tuple{knob{"density", &top_k::density}};`
+/// A knob that a policy gained later is `shown::if_changed`: texts, and with them checkpoints, stay what they were.
 template <class Member, class Policy>
 struct knob {
   char const* name;
   Member Policy::*field;
+  shown when = shown::always;
 };
 template <class Member, class Policy>
-knob(char const*, Member Policy::*) -> knob<Member, Policy>;
+knob(char const*, Member Policy::*, shown = shown::always) -> knob<Member, Policy>;
 
 /// FNV-1a, 64 bit: names and configurations become digests with it, never messages.
 class digest {
@@ -206,8 +211,12 @@ std::string describe(P const& p) {
     char separator = '(';
     std::apply(
         [&](auto... k) {
-          ((text += separator, text += k.name, text += '=', text += detail::knob_text(p.*k.field), separator = ','),
-           ...);
+          auto const show = [&](auto const& one) {
+            auto const value = detail::knob_text(p.*one.field);
+            if (one.when == shown::if_changed && value == detail::knob_text(P{}.*one.field)) return;
+            text += separator, text += one.name, text += '=', text += value, separator = ',';
+          };
+          (show(k), ...);
         },
         P::knobs);
     text += separator == '(' ? "" : ")";

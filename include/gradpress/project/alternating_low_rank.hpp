@@ -38,9 +38,9 @@ struct alternating_low_rank {
 
   using family = family::projector;
   static constexpr std::string_view name = "alternating_low_rank";
-  static constexpr auto knobs =
-      std::tuple{knob{"rank", &alternating_low_rank::rank}, knob{"start", &alternating_low_rank::start},
-                 knob{"minimum_rate", &alternating_low_rank::minimum_rate}};
+  static constexpr auto knobs = std::tuple{
+      knob{"rank", &alternating_low_rank::rank}, knob{"start", &alternating_low_rank::start, shown::if_changed},
+      knob{"minimum_rate", &alternating_low_rank::minimum_rate, shown::if_changed}};
   static constexpr int rounds = 1;
   static constexpr bool linear = true;
 

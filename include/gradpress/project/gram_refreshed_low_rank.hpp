@@ -43,9 +43,10 @@ struct gram_refreshed_low_rank {
 
   using family = family::projector;
   static constexpr std::string_view name = "gram_refreshed_low_rank";
-  static constexpr auto knobs = std::tuple{
-      knob{"rank", &gram_refreshed_low_rank::rank}, knob{"every", &gram_refreshed_low_rank::every},
-      knob{"minimum_rate", &gram_refreshed_low_rank::minimum_rate}, knob{"memory", &gram_refreshed_low_rank::memory}};
+  static constexpr auto knobs =
+      std::tuple{knob{"rank", &gram_refreshed_low_rank::rank}, knob{"every", &gram_refreshed_low_rank::every},
+                 knob{"minimum_rate", &gram_refreshed_low_rank::minimum_rate, shown::if_changed},
+                 knob{"memory", &gram_refreshed_low_rank::memory, shown::if_changed}};
   static constexpr int rounds = 3;
   static constexpr bool linear = true;
 

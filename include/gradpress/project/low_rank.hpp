@@ -44,9 +44,11 @@ struct low_rank {
 
   using family = family::projector;
   static constexpr std::string_view name = "low_rank";
-  static constexpr auto knobs = std::tuple{
-      knob{"rank", &low_rank::rank}, knob{"iterations", &low_rank::iterations}, knob{"start", &low_rank::start},
-      knob{"minimum_rate", &low_rank::minimum_rate}, knob{"memory", &low_rank::memory}};
+  static constexpr auto knobs =
+      std::tuple{knob{"rank", &low_rank::rank}, knob{"iterations", &low_rank::iterations, shown::if_changed},
+                 knob{"start", &low_rank::start, shown::if_changed},
+                 knob{"minimum_rate", &low_rank::minimum_rate, shown::if_changed},
+                 knob{"memory", &low_rank::memory, shown::if_changed}};
   static constexpr int rounds = 2;
   static constexpr bool linear = true;
 

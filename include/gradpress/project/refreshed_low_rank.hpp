@@ -34,7 +34,8 @@ struct refreshed_low_rank {
   static constexpr std::string_view name = "refreshed_low_rank";
   static constexpr auto knobs =
       std::tuple{knob{"rank", &refreshed_low_rank::rank}, knob{"every", &refreshed_low_rank::every},
-                 knob{"minimum_rate", &refreshed_low_rank::minimum_rate}, knob{"memory", &refreshed_low_rank::memory}};
+                 knob{"minimum_rate", &refreshed_low_rank::minimum_rate, shown::if_changed},
+                 knob{"memory", &refreshed_low_rank::memory, shown::if_changed}};
   static constexpr int rounds = 2;
   static constexpr bool linear = true;
 
