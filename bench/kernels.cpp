@@ -292,6 +292,24 @@ void low_rank_cases(harness& h, array const& g, array const& e, array const& a) 
             if (std::fabs(a[i] + out[i] - (g[i] + e[i])) > 1e-6f) return false;
           return true;
         });
+    // The memory owes the last step's product; the update is written, or stays two factors.
+    array P2(rows * r);
+    for (bool const writes : {true, false})
+      h.add(
+          "PowerSGD step" + suffix + (writes ? ", owed" : ", owed, update as factors"), writes ? 2.5 : 2,
+          r == 4 && !writes ? 2.1 : 0,
+          [&, writes] {
+            kernel::multiply_sum_owed(exec, g.data(), e.data(), P2.data(), Q.data(), a.data(), rows, cols, Q.data(), r,
+                                      work.data(), P.data());
+            kernel::orthonormalise(exec, P.data(), rows, r, room.data());
+            kernel::multiply_transposed(exec, a.data(), rows, cols, P.data(), r, work.data(), Q2.data());
+            if (writes) kernel::outer(exec, P.data(), Q2.data(), rows, cols, r, work.data(), out.data());
+          },
+          [&] {
+            for (std::size_t i = 0; i < h.n() / cols * cols; i += 9973)
+              if (std::fabs(a[i] - (g[i] + e[i])) > 1e-6f) return false;  // P2 is zero
+            return true;
+          });
   }
 }
 }  // namespace

@@ -27,8 +27,11 @@
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
+#include <gradpress/project/random_projection.hpp>
 #include <gradpress/project/refreshed_low_rank.hpp>
+#include <gradpress/project/spectral_atomo.hpp>
 #include <gradpress/project/square_view.hpp>
+#include <gradpress/project/svd.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>

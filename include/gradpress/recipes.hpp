@@ -10,6 +10,7 @@
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
+#include <gradpress/project/refreshed_low_rank.hpp>
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/sign.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
@@ -38,6 +39,10 @@ constexpr auto scale_com(double density = 0.01) {
 constexpr auto ada_comp(std::uint32_t bin = 500) { return compress_with(adacomp{.bin = bin}, error_feedback{}); }
 /// PowerSGD (Vogels et al. 2019), local memory rule.
 constexpr auto power_sgd(int rank = 2) { return compress_with(low_rank{.rank = rank}, error_feedback{}); }
+/// PowerSGD+ (Xie et al. 2025): a dense step every so many, from which the basis is taken anew.
+constexpr auto power_sgd_plus(int rank = 2, int every = 50) {
+  return compress_with(refreshed_low_rank{.rank = rank, .every = every}, error_feedback{});
+}
 /// ACP-SGD (Zhang et al. 2023): PowerSGD's factors in turn, one a step.
 constexpr auto acp_sgd(int rank = 2) { return compress_with(alternating_low_rank{.rank = rank}, error_feedback{}); }
 /// LQ-SGD (Li et al. 2025): PowerSGD with logarithmic codes on both factors.

@@ -156,7 +156,8 @@ composition describe_composition(compressor<Pr, S, Q, F, X, I> const& c) {
   composition d;
   d.text = c.text();
   d.law = F::law;
-  d.fixed_size = S::fixed_size && !leading<S>;  // a leader's bytes depend on the step; its own test counts them
+  // A leader's bytes, and a projector's in its turns, depend on the step; their own tests count them.
+  d.fixed_size = S::fixed_size && !leading<S> && (!takes_courses<Pr> || std::same_as<Pr, low_rank>);
   d.bytes_at_most = sends_unions<X>;
   if constexpr (std::same_as<X, gtop_k>) d.loses_mass = c.exchange.dropped == put_back::published;
   d.sums_narrow = std::same_as<X, all_reduce> && is_narrow(scalar_of<typename Q::adds_as>);
@@ -276,7 +277,7 @@ inline void check_composition(composition const& method, int P) {
       }
       if (method.law == memory_law::none || method.loses_mass) continue;
       double const violation = law_violation(method.law, ranks, s, t);
-      if (!(violation < (method.sums_narrow ? 0.03 : 4e-6)))
+      if (!(violation < (method.sums_narrow ? 0.05 : 4e-6)))
         bad = "the memory's law is broken by " + std::to_string(violation) + " in step " + std::to_string(s) +
               ", tensor " + case_tensors()[t].name;
     }

@@ -29,8 +29,8 @@ struct scatter_reduce {
   template <message_kind Kind>
   static consteval bool explain() {
     static_assert(accepts(Kind),
-                  "scatter_reduce: cuts dense messages into chunks; use it without a selector and with a quantizer "
-                  "that needs no agreement.");
+                  "scatter_reduce: cuts dense messages into chunks; use it without a selector, with a quantizer "
+                  "that needs no agreement, and with a projector that is linear.");
     return accepts(Kind);
   }
 

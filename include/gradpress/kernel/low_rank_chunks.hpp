@@ -162,12 +162,36 @@ inline bool dot_panel(multiply_task const& t, open_panel in, std::size_t c, std:
     auto const group = group_width(t.q.r, j);
     auto const f = low_rank_for(t.how, group);
     finite &= f.dot(in, t.q.at(j, c), t.q.stride(), whole / vector_lanes, sum);
-    if (width != whole)
-      finite &= dot_tail(f, in.from(0, whole), t.q.at(j, c + whole), t.q.stride(), width - whole, sum);
+    if (width != whole) {
+      auto tail = in.from(0, whole);
+      if (in.owed.p) tail.e = in.tail, tail.e_stride = panel_cols, tail.owed = {};
+      finite &= dot_tail(f, tail, t.q.at(j, c + whole), t.q.stride(), width - whole, sum);
+    }
     sum += in.rows * group * vector_lanes;
     if (in.a) in = {in.a, nullptr, nullptr, in.stride, in.rows, false};  // the next vectors read the sums
   }
   return finite;
+}
+
+/// Lets the panel read e less what is owed: `settled`, from where on the instruction set does not do so by itself.
+inline void settle_panel(multiply_task const& t, float const* p, std::size_t c, std::size_t n, float* settled,
+                         open_panel& panel) noexcept {
+  auto const r = t.owed.q.r, by_itself = n / vector_lanes * vector_lanes;
+  bool const whole = r <= 8 && low_rank_for(t.how, group_width(r, 0)).settles;
+  auto const from = whole ? by_itself : 0;
+  for (std::size_t row = 0; row < panel.rows; ++row) {
+    float const* const e = panel.e + row * panel.e_stride;
+    std::memcpy(settled + row * panel_cols + from, e + from, (n - from) * sizeof(float));
+  }
+  if (from < n)
+    outer_vectors(t.how, p, t.owed.q, c + from, n - from,
+                  {settled + from, panel_cols, panel.rows, outer_use::subtract, nullptr});
+  if (whole) {
+    panel.owed = {p, padded_rank(r), t.owed.q.at(0, c), t.owed.q.stride()};
+    panel.tail = settled + from;
+  } else {
+    panel.e = settled, panel.e_stride = panel_cols;
+  }
 }
 
 inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t end) noexcept {
@@ -185,12 +209,7 @@ inline bool multiply_rows(multiply_task const& t, std::size_t from, std::size_t 
       auto panel = in.from(0, c);
       auto const n = std::min(panel_width, cols - c);
       panel.rows = count;
-      if (t.owed.P) {
-        for (std::size_t row = 0; row < count; ++row)
-          std::memcpy(settled + row * panel_cols, panel.e + row * cols, n * sizeof(float));
-        outer_vectors(t.how, owed, t.owed.q, c, n, {settled, panel_cols, count, outer_use::subtract, nullptr});
-        panel.e = settled, panel.e_stride = panel_cols;
-      }
+      if (t.owed.P) settle_panel(t, owed, c, n, settled, panel);
       finite &= dot_panel(t, panel, c, n, sum);
     }
     float const* lane = sum;

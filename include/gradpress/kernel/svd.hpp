@@ -4,8 +4,8 @@
 /// \file
 /// Singular values and vectors of a matrix of floats: the leading few of a large one, or all of a smaller one.
 ///
-/// M is rows x cols, row-major. All sums are split by the shape alone: the same bits for any number of threads and on every
-/// instruction set.
+/// M is rows x cols, row-major. All sums are split by the shape alone: the same bits for any number of threads and on
+/// every instruction set.
 
 #include <gradpress/core/philox.hpp>
 #include <gradpress/kernel/eigen.hpp>
@@ -152,8 +152,8 @@ void top_right_singular(Exec const& exec, float const* M, std::size_t rows, std:
 /// - Order   values descend.
 /// - Cost    m^2 max(rows, cols) / 2 products and `symmetric_eigen` of m: meant for m <= 512,
 ///           where it takes 2 s; 7 ms for 64 x 4096, 0.25 s for 256 x 4096.
-/// - Error   values have errors of some 1e-8 of the largest one, the price of Gram's matrix: no more than what M lost when
-///           it was rounded to floats.
+/// - Error   values have errors of some 1e-8 of the largest one, the price of Gram's matrix: no more than what M lost
+///           when it was rounded to floats.
 template <class Exec>
 bool svd_small(Exec const& exec, float const* M, std::size_t rows, std::size_t cols, std::byte* work, double* values,
                double* vectors) {
@@ -176,8 +176,8 @@ bool svd_small(Exec const& exec, float const* M, std::size_t rows, std::size_t c
 /// Both vectors of a singular value from the one of the shorter side: left = factor sigma u, right = v.
 ///
 /// - Shape   w has min(rows, cols) elements, a row of `svd_small`; left has rows, right cols elements, `stride` apart.
-/// - Edges   left right^T is factor times the part of M along w, whatever unit vector w is. If that part is zero left is
-///           zeros, and right may be.
+/// - Edges   left right^T is factor times the part of M along w, whatever unit vector w is. If that part is zero left
+///           is zeros, and right may be.
 /// - Cost    one read of M.
 template <class Exec>
 void singular_pair(Exec const& exec, float const* M, std::size_t rows, std::size_t cols, double const* w, double factor,

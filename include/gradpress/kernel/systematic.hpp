@@ -9,8 +9,8 @@
 
 namespace gradpress::kernel {
 
-/// The probabilities in proportion to weights, but at most 1, whose sum is min(budget, number of weights above zero): those
-/// of least variance sum of w^2 (1/p - 1) for that sum.
+/// The probabilities in proportion to weights, but at most 1, whose sum is min(budget, number of weights above zero):
+/// those of least variance sum of w^2 (1/p - 1) for that sum.
 ///
 /// - Shape   n weights >= 0, which do not ascend, in; n probabilities out, where no weight stands.
 /// - Order   the first are the certain ones.
@@ -33,11 +33,10 @@ inline void fill_water(double const* weight, std::size_t n, std::size_t budget, 
   return static_cast<double>(bits >> 24) * 0x1p-40;
 }
 
-/// Draws thing l with probability p[l] <= 1 for u uniform in [0, 1): those in whose stretch of the line, the p laid end to
-/// end, one of u, u + 1, u + 2 ... falls. Returns how many; their indices go to `drawn`.
+/// Draws thing l with probability p[l] <= 1 for u uniform in [0, 1): those in whose stretch of the line, the p laid end
+/// to end, one of u, u + 1, u + 2 ... falls. Returns how many; their indices go to `drawn`.
 ///
-/// - Shape   room for as many as the sum of p, rounded up. If the sum is whole, so many are drawn, whatever u is (but for
-///           rounding of the sum: one less in 1e13 draws).
+/// - Shape   room for `most`. If the p sum up to a whole number, right to 2^-40, so many are drawn whatever u is.
 /// - Order   indices ascend.
 /// - Edges   what is certain is always drawn, zeros never. Draws of different things are not independent.
 /// - Cost    one pass over n.

@@ -45,9 +45,9 @@ struct default_catalogue
                 composition_of<adacomp, error_feedback>, composition_of<sign, error_feedback>,
                 composition_of<stochastic_int>, composition_of<stochastic_int, error_feedback>,
                 composition_of<stochastic_int, error_feedback, scatter_reduce>, composition_of<ternary>,
-                composition_of<low_rank, error_feedback>, composition_of<low_rank, log_quantizer, error_feedback>,
-                composition_of<low_rank, bf16, error_feedback>, composition_of<alternating_low_rank, error_feedback>> {
-};
+                composition_of<low_rank, error_feedback>, composition_of<refreshed_low_rank, error_feedback>,
+                composition_of<low_rank, log_quantizer, error_feedback>, composition_of<low_rank, bf16, error_feedback>,
+                composition_of<alternating_low_rank, error_feedback>> {};
 
 /// A reducer that reads methods.
 ///

@@ -27,6 +27,14 @@ inline constexpr std::size_t panel_cols = 256;
 /// of rows and can have more.
 inline constexpr std::size_t open_rows = 6, open_rows_transposed = 8;
 
+/// A product p q^T that has not been taken from e yet: of its first row and column.
+struct owed_panel {
+  float const* p = nullptr;
+  std::size_t p_stride = 0;
+  float const* q = nullptr;
+  std::size_t q_stride = 0;
+};
+
 /// Rows of the large matrix, `stride` apart: m, or m + e, which is also written to `a`.
 struct open_panel {
   float const* m;
@@ -35,10 +43,14 @@ struct open_panel {
   std::size_t stride, rows;
   bool stream;  ///< write `a` around the caches; all of its rows then begin on cache lines
   std::size_t e_stride = stride;
+  owed_panel owed{};
+  float const* tail = nullptr;  ///< where something is owed: e less that of the columns behind whole lanes
 
   [[nodiscard]] open_panel from(std::size_t row, std::size_t c) const noexcept {
     auto const at = row * stride + c;
-    return {m + at, e ? e + row * e_stride + c : e, a ? a + at : a, stride, rows - row, stream, e_stride};
+    auto rest = owed;
+    if (rest.p) rest.p += row * rest.p_stride, rest.q += c;
+    return {m + at, e ? e + row * e_stride + c : e, a ? a + at : a, stride, rows - row, stream, e_stride, rest};
   }
 };
 
@@ -66,6 +78,7 @@ struct low_rank_functions {
   dot_function* dot;
   transposed_function* transposed;
   outer_function* outer;
+  bool settles = false;  ///< `dot` itself takes what is owed, a product of as many vectors, from e
 };
 
 /// The tree that ends a sum over 16 lanes.

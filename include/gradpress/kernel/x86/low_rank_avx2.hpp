@@ -25,8 +25,17 @@ GRADPRESS_AVX2_PIECE __m256 add_product_avx2(__m256 sum, __m256 a, __m256 b) {
 GRADPRESS_AVX2_PIECE void prefetch_ahead_avx2(float const* p) {
   _mm_prefetch(reinterpret_cast<char const*>(p + 128), _MM_HINT_T0);
 }
+/// Eight columns of one row of what is owed.
+template <std::size_t R>
+GRADPRESS_AVX2_PIECE __m256 owed_avx2(owed_panel const& owed, std::size_t c) {
+  auto o = product_avx2(_mm256_set1_ps(owed.p[0]), _mm256_loadu_ps(owed.q + c));
+  GRADPRESS_UNROLL
+  for (std::size_t j = 1; j < R; ++j)
+    o = add_product_avx2(o, _mm256_set1_ps(owed.p[j]), _mm256_loadu_ps(owed.q + j * owed.q_stride + c));
+  return o;
+}
 /// One row and R <= 4 vectors: what fits into sixteen registers of half the lanes.
-template <std::size_t R, bool Sum>
+template <std::size_t R, bool Sum, bool Owed>
 GRADPRESS_AVX2 inline bool dot_row_avx2(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks,
                                         float* sum) {
   __m256 low[R], high[R];
@@ -41,8 +50,13 @@ GRADPRESS_AVX2 inline bool dot_row_avx2(open_panel const& in, float const* q, st
     auto x = _mm256_loadu_ps(in.m + b), y = _mm256_loadu_ps(in.m + b + 8);
     if constexpr (Sum) {
       prefetch_ahead_avx2(in.e + b);
-      x = _mm256_add_ps(x, _mm256_loadu_ps(in.e + b));
-      y = _mm256_add_ps(y, _mm256_loadu_ps(in.e + b + 8));
+      auto e = _mm256_loadu_ps(in.e + b), f = _mm256_loadu_ps(in.e + b + 8);
+      if constexpr (Owed) {
+        e = _mm256_sub_ps(e, owed_avx2<R>(in.owed, b));
+        f = _mm256_sub_ps(f, owed_avx2<R>(in.owed, b + 8));
+      }
+      x = _mm256_add_ps(x, e);
+      y = _mm256_add_ps(y, f);
       if (in.stream) {
         _mm256_stream_ps(in.a + b, x);
         _mm256_stream_ps(in.a + b + 8, y);
@@ -77,13 +91,14 @@ GRADPRESS_AVX2 inline bool dot_avx2(open_panel const& in, float const* q, std::s
     auto line = in.from(row, 0);
     line.stream = in.stream && R == step;
     if (in.a) {
-      finite &= dot_row_avx2<step, true>(line, q, q_stride, blocks, sum);
+      finite &= R == step && in.owed.p ? dot_row_avx2<step, true, true>(line, q, q_stride, blocks, sum)
+                                       : dot_row_avx2<step, true, false>(line, q, q_stride, blocks, sum);
       line.m = line.a;  // what is left to do reads the sums
     } else {
-      dot_row_avx2<step, false>(line, q, q_stride, blocks, sum);
+      dot_row_avx2<step, false, false>(line, q, q_stride, blocks, sum);
     }
     if constexpr (R != step)
-      dot_row_avx2<step, false>(line, q + step * q_stride, q_stride, blocks, sum + step * vector_lanes);
+      dot_row_avx2<step, false, false>(line, q + step * q_stride, q_stride, blocks, sum + step * vector_lanes);
   }
   return finite;
 }
@@ -143,7 +158,7 @@ GRADPRESS_AVX2 inline void outer_avx2(float const* p, std::size_t p_stride, floa
 }
 
 template <std::size_t R>
-inline constexpr low_rank_functions low_rank_avx2{dot_avx2<R>, transposed_avx2<R>, outer_avx2<R>};
+inline constexpr low_rank_functions low_rank_avx2{dot_avx2<R>, transposed_avx2<R>, outer_avx2<R>, R <= 4};
 
 }  // namespace gradpress::kernel::detail
 

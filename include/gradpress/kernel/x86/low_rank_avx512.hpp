@@ -30,8 +30,21 @@ GRADPRESS_AVX512_PIECE void prefetch_ahead_avx512(float const* p) {
 template <std::size_t R>
 inline constexpr std::size_t rows_at_once = R == 8 ? 3 : open_rows;
 
+/// How many where as many vectors of what is owed want registers, too.
+template <std::size_t R>
+inline constexpr std::size_t owed_rows_at_once = R == 4 ? 3 : open_rows;
+
+/// Sixteen columns of one row of what is owed.
+template <std::size_t R>
+GRADPRESS_AVX512_PIECE __m512 owed_avx512(float const* p, owed_panel const& owed, std::size_t c) {
+  auto o = product_avx512(_mm512_set1_ps(p[0]), _mm512_loadu_ps(owed.q + c));
+  GRADPRESS_UNROLL
+  for (std::size_t j = 1; j < R; ++j)
+    o = add_product_avx512(o, _mm512_set1_ps(p[j]), _mm512_loadu_ps(owed.q + j * owed.q_stride + c));
+  return o;
+}
 /// W rows and R vectors: W * R sums in registers.
-template <std::size_t R, std::size_t W, bool Sum>
+template <std::size_t R, std::size_t W, bool Sum, bool Owed = false>
 GRADPRESS_AVX512 inline bool dot_rows_avx512(open_panel const& in, float const* q, std::size_t q_stride,
                                              std::size_t blocks, float* sum) {
   __m512 lane[W][R];
@@ -53,7 +66,9 @@ GRADPRESS_AVX512 inline bool dot_rows_avx512(open_panel const& in, float const* 
       if constexpr (Sum) {
         auto const* const e = in.e + w * in.e_stride + b;
         prefetch_ahead_avx512(e);
-        x = _mm512_add_ps(x, _mm512_loadu_ps(e));
+        auto left = _mm512_loadu_ps(e);
+        if constexpr (Owed) left = _mm512_sub_ps(left, owed_avx512<R>(in.owed.p + w * in.owed.p_stride, in.owed, b));
+        x = _mm512_add_ps(x, left);
         if (in.stream)
           _mm512_stream_ps(in.a + at, x);
         else
@@ -71,21 +86,23 @@ GRADPRESS_AVX512 inline bool dot_rows_avx512(open_panel const& in, float const* 
   }
   return !Sum || _mm512_reduce_max_epu32(top) < 0x7f800000u;
 }
-template <std::size_t R, bool Sum>
+template <std::size_t R, bool Sum, bool Owed = false>
 GRADPRESS_AVX512 inline bool dot_all_avx512(open_panel const& in, float const* q, std::size_t q_stride,
                                             std::size_t blocks, float* sum) {
-  constexpr auto W = rows_at_once<R>;
+  constexpr auto W = Owed ? owed_rows_at_once<R> : rows_at_once<R>;
   bool finite = true;
   std::size_t row = 0;
   for (; row + W <= in.rows; row += W)
-    finite &= dot_rows_avx512<R, W, Sum>(in.from(row, 0), q, q_stride, blocks, sum + row * R * vector_lanes);
+    finite &= dot_rows_avx512<R, W, Sum, Owed>(in.from(row, 0), q, q_stride, blocks, sum + row * R * vector_lanes);
   for (; row < in.rows; ++row)
-    finite &= dot_rows_avx512<R, 1, Sum>(in.from(row, 0), q, q_stride, blocks, sum + row * R * vector_lanes);
+    finite &= dot_rows_avx512<R, 1, Sum, Owed>(in.from(row, 0), q, q_stride, blocks, sum + row * R * vector_lanes);
   return finite;
 }
 template <std::size_t R>
 GRADPRESS_AVX512 inline bool dot_avx512(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks,
                                         float* sum) {
+  if constexpr (R <= 4)
+    if (in.owed.p) return dot_all_avx512<R, true, true>(in, q, q_stride, blocks, sum);
   return in.a ? dot_all_avx512<R, true>(in, q, q_stride, blocks, sum)
               : dot_all_avx512<R, false>(in, q, q_stride, blocks, sum);
 }
@@ -167,7 +184,7 @@ GRADPRESS_AVX512 inline void outer_avx512(float const* p, std::size_t p_stride, 
 }
 
 template <std::size_t R>
-inline constexpr low_rank_functions low_rank_avx512{dot_avx512<R>, transposed_avx512<R>, outer_avx512<R>};
+inline constexpr low_rank_functions low_rank_avx512{dot_avx512<R>, transposed_avx512<R>, outer_avx512<R>, R <= 4};
 
 }  // namespace gradpress::kernel::detail
 
