@@ -20,6 +20,7 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 
@@ -104,16 +105,9 @@ struct problem {
   bool noisy;
 };
 std::vector<problem> const problems{
-    {"subspace", "2 x 2, Q starts in an invariant subspace", 2, 2, {1, 0, 0, 1}, {1, 0}, 300, false},
-    {"zeros", "1 x 1, half of the gradients zero", 1, 1, {1}, {1}, 2000, true},
-    {"matrix",
-     "4 x 3 of rank 1, half of the gradients zero",
-     4,
-     3,
-     {2, 1, -1, -4, -2, 2, 6, 3, -3, -2, -1, 1},
-     {1, 1, 1},
-     2000,
-     true}};
+    {"subspace", "invariant subspace", 2, 2, {1, 0, 0, 1}, {1, 0}, 300, false},
+    {"zeros", "zeros, 1 x 1", 1, 1, {1}, {1}, 2000, true},
+    {"matrix", "zeros, 4 x 3", 4, 3, {2, 1, -1, -4, -2, 2, 6, 3, -3, -2, -1, 1}, {1, 1, 1}, 2000, true}};
 
 struct case_record {
   std::string problem, method;
@@ -158,18 +152,21 @@ struct method {
   std::string dashes;
   std::size_t panel;  // everywhere: 3
 };
-std::vector<method> const methods{{"dense", "dense", 0, "", 3},           {"power_sgd_1", "r = 1", 1, "2 3", 0},
-                                  {"power_sgd_2", "r = 2", 1, "", 3},     {"power_sgd_4", "r = 4", 1, "8 3", 0},
-                                  {"acp_sgd_2", "alternating", 3, "", 1}, {"power_sgd_plus_2", "PowerSGD+", 4, "", 1},
-                                  {"lq_sgd_2_8", "8 bits", 2, "", 2},     {"lq_sgd_2_4", "4 bits", 2, "6 3", 2}};
+std::vector<method> const methods{
+    {"dense", "dense", 0, "", 3},          {"power_sgd_1", "r = 1", 1, "2 3", 0},
+    {"power_sgd_2", "r = 2", 1, "", 3},    {"power_sgd_4", "r = 4", 1, "8 3", 0},
+    {"acp_sgd_2", "ACP-SGD", 3, "", 1},    {"power_sgd_plus_2", "PowerSGD+", 4, "4 6", 1},
+    {"l_greco_2", "L-GreCo", 3, "6 3", 0}, {"lq_sgd_2_8", "8 bits", 2, "", 2},
+    {"lq_sgd_2_4", "4 bits", 2, "6 3", 2},
+};
 
 template <class Use>
 void with_method(std::string const& key, Use const& use) {
   if (key == "dense")
     use(gp::compress_with());
   else if (key.starts_with("power_sgd_plus"))
-    use(gp::compress_with(gp::refreshed_low_rank{.rank = 2, .every = 50}, gp::error_feedback{}));
-  else if (key.starts_with("power_sgd"))
+    use(gp::power_sgd_plus(2, 50));
+  else if (key.starts_with("power_sgd") || key.starts_with("l_greco"))
     use(gp::power_sgd(key.back() - '0'));
   else if (key.starts_with("acp_sgd"))
     use(gp::acp_sgd(2));
@@ -182,13 +179,14 @@ struct record {
   std::string task, method;
   int step = 0;
   double loss = 0;                      ///< of training, mean since the last record
-  double contributed = 0, arrived = 0;  ///< as reducer.stats() counts; what a rank receives where rings carry it
+  double contributed = 0, arrived = 0;  ///< what a rank hands in; what it receives where rings carry it
   double left = std::nan("");           ///< |S - P u| / |S|: u the update, S the sum of all ranks' signals
   double lost = std::nan("");           ///< |S - P u - memories| / |S|
   double test = std::nan("");           ///< at the end: accuracy of digits, loss of characters
+  std::string ranks{};                  ///< of the matrices, where they move: "2/1"
 };
 
-/// A reducer, its tensors, and what they are to the sums that this program makes to look at them.
+/// A reducer and its tensors, on a communicator that counts.
 template <class Comm>
 struct exchange {
   gp::counting<Comm&> counted;
@@ -211,6 +209,12 @@ struct exchange {
     for (auto const& p : parameters) all.insert(all.end(), p.gradient.begin(), p.gradient.end());
     return all;
   }
+  [[nodiscard]] std::vector<float> signal() {
+    auto all = gradient();
+    auto const kept = memory();
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] += kept[i];
+    return all;
+  }
   /// The memories of all tensors in their order; zeros where there is none.
   [[nodiscard]] std::vector<float> memory() {
     std::vector<float> all;
@@ -223,6 +227,10 @@ struct exchange {
     }
     return all;
   }
+  /// Without agreement and vote.
+  [[nodiscard]] double contributed() const {
+    return static_cast<double>(counted.bytes()) - static_cast<double>(of.stats().control_bytes);
+  }
   /// A sum of m bytes is a ring's 2 (P - 1) / P m; of a gather the others' messages. Without agreement and vote.
   [[nodiscard]] double arrived() const {
     double const P = ranks;
@@ -230,6 +238,36 @@ struct exchange {
     for (auto const& [name, t] : counted.counts())
       all +=
           name == "all_reduce_sum" ? 2 * (P - 1) / P * static_cast<double>(t.bytes) : static_cast<double>(t.received);
+    return all;
+  }
+};
+
+/// L-GreCo: moves the ranks of a reducer's matrices four times a run, from sums of all ranks' signals of the two steps
+/// before. The sums travel like any others, and count.
+class moving_ranks {
+  gp::l_greco<gp::serial> planner_;
+  std::vector<std::size_t> matrices_;
+
+ public:
+  moving_ranks(std::vector<slice> const& parameters, int by_default, int steps)
+      : planner_({.every = static_cast<std::uint64_t>(std::max(steps / 5, 2)), .window = 2}) {
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      if (auto const& p = parameters[i]; p.cols > 1)
+        planner_.add(p.name, p.rows, p.cols, by_default), matrices_.push_back(i);
+  }
+  template <class Comm>
+  void before(std::uint64_t step, exchange<Comm>& e) {
+    for (auto const& c : planner_.adjust(step)) e.of.set(e.tensors[matrices_[c.tensor]], "rank", c.after);
+    if (!planner_.wants(step)) return;
+    auto sum = e.signal();
+    e.counted.all_reduce_sum(std::span(sum));
+    for (std::size_t i = 0, m = 0, at = 0; i < e.parameters.size(); at += e.parameters[i++].gradient.size())
+      if (m < matrices_.size() && matrices_[m] == i)
+        planner_.observe(m++, step, std::span<float const>(sum).subspan(at, e.parameters[i].gradient.size()));
+  }
+  [[nodiscard]] std::string text() const {
+    std::string all;
+    for (std::size_t m = 0; m < planner_.size(); ++m) all += (m > 0 ? "/" : "") + std::to_string(planner_.rank(m));
     return all;
   }
 };
@@ -248,17 +286,15 @@ void train_rank(Task const& task, Comm& comm, std::string const& key, bool quick
   bool const first = comm.rank() == 0;
   double loss = 0;
   exchange<Comm> now(comm, key, replica.parameters());
+  std::optional<moving_ranks> moving;
+  if (key.starts_with("l_greco")) moving.emplace(now.parameters, key.back() - '0', steps);
 
   for (int step = 1; step <= steps; ++step) {
     loss += replica.differentiate(step, comm.rank(), comm.size());
     bool const look = step % every == 0;
+    if (moving) moving->before(static_cast<std::uint64_t>(step - 1), now);
     doubles sum;
-    if (look) {
-      auto signal = now.gradient();
-      auto const memory = now.memory();
-      for (std::size_t i = 0; i < signal.size(); ++i) signal[i] += memory[i];
-      sum = sum_over(comm, signal);
-    }
+    if (look) sum = sum_over(comm, now.signal());
     now.average();
     record r{Task::name, key, step};
     if (look) {
@@ -273,9 +309,10 @@ void train_rank(Task const& task, Comm& comm, std::string const& key, bool quick
     replica.update();
     if (!look) continue;
 
-    doubles mine{loss / every, static_cast<double>(now.of.stats().bytes_sent), now.arrived()};
+    doubles mine{loss / every, now.contributed(), now.arrived()};
     comm.all_reduce_sum(std::span(mine));
     r.loss = mine[0] / ranks, r.contributed = mine[1] / ranks, r.arrived = mine[2] / ranks;
+    if (moving) r.ranks = moving->text();
     loss = 0;
     if (first) records.push_back(r);
   }
@@ -322,11 +359,11 @@ void write_file(std::string const& path, Lines const& lines) {
 
 void write_csv(std::vector<record> const& records, std::string const& path) {
   write_file(path, [&](std::ostream& out) {
-    out << "task,method,step,loss,contributed_bytes,arrived_bytes,left,lost,test\n";
+    out << "task,method,step,loss,contributed_bytes,arrived_bytes,left,lost,test,ranks\n";
     for (auto const& r : records)
       out << r.task << ',' << r.method << ',' << r.step << ',' << known(r.loss, 5) << ',' << known(r.contributed, 12)
           << ',' << known(r.arrived, 12) << ',' << known(r.left, 4) << ',' << known(r.lost, 3) << ','
-          << known(r.test, 5) << '\n';
+          << known(r.test, 5) << ',' << r.ranks << '\n';
   });
 }
 void write_csv(std::vector<case_record> const& records, std::string const& path) {
@@ -347,7 +384,7 @@ void draw(std::vector<case_record> const& records, std::string const& path) {
   chart.y = svg::axis::logarithmic;
   std::array<std::string, 3> const keys{"published", "power_sgd", "power_sgd_plus"};
   chart.pens = {svg::okabe_ito(0, "PowerSGD, as published", "6 3"), svg::okabe_ito(1, "low_rank"),
-                svg::okabe_ito(4, "refreshed_low_rank")};
+                svg::okabe_ito(4, "refreshed_low_rank", "4 6")};
   for (auto const& p : problems) {
     svg::panel panel{p.title, {}};
     for (std::size_t k = 0; k < keys.size(); ++k) {

@@ -28,7 +28,8 @@ labels = {
     "power_sgd_1": "PowerSGD, r = 1",
     "power_sgd_2": "PowerSGD, r = 2",
     "power_sgd_4": "PowerSGD, r = 4",
-    "acp_sgd_2": "alternating, r = 2",
+    "l_greco_2": "L-GreCo, r = 2 by default",
+    "acp_sgd_2": "ACP-SGD, r = 2",
     "power_sgd_plus_2": "PowerSGD+, r = 2",
     "lq_sgd_2_8": "LQ-SGD, r = 2, 8 bits",
     "lq_sgd_2_4": "LQ-SGD, r = 2, 4 bits",
@@ -42,7 +43,7 @@ def read(path, *key):
     curves = {}
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
-            values = {k: float(v) for k, v in row.items() if v and k not in key}
+            values = {k: v if k == "ranks" else float(v) for k, v in row.items() if v and k not in key}
             curves.setdefault(tuple(row[k] for k in key), []).append(values)
     return curves
 
@@ -80,6 +81,10 @@ class Run:
 
     # ---- training
 
+    @staticmethod
+    def compressed():
+        return list(labels)[1:]
+
     def steps(self, task):
         return int(self.curves[task, "dense"][-1]["step"])
 
@@ -109,6 +114,10 @@ class Run:
     def fewer(self, task, method, ranks=P):
         return self.arrived(task, "dense", ranks) / self.arrived(task, method, ranks)
 
+    def ranks(self, task):
+        """Of the matrices, where L-GreCo left them."""
+        return self.curves[task, "l_greco_2"][-1]["ranks"]
+
     def mean(self, name, task, method):
         values = [r[name] for r in self.curves[task, method]]
         return sum(values) / len(values)
@@ -137,7 +146,7 @@ def check_files(folder, run):
     for curves in (run.curves, run.solved):
         for key, curve in curves.items():
             for r in curve:
-                if not all(math.isfinite(v) for v in r.values()):
+                if not all(math.isfinite(v) for k, v in r.items() if k != "ranks"):
                     raise Mistake(f"{key}: step {r['step']:.0f} has a value that is not finite")
     check_chart(folder / "low-rank_problems.svg", len(problems) * len(solvers))
     for task in tasks:

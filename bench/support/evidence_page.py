@@ -16,7 +16,8 @@ class Mistake(Exception):
 
 def fill(template, names, check):
     """The page, and the claims that do not hold."""
-    names = {"all": all, "any": any, "max": max, "min": min, "abs": abs, "sum": sum, "len": len} | names
+    names = {"all": all, "any": any, "max": max, "min": min, "abs": abs, "sum": sum, "len": len,
+             "range": range} | names
     broken = []
 
     def claim(match):
