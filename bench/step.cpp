@@ -53,6 +53,48 @@ void add_case(harness& h, std::string const& name, array const& g, double most, 
       });
 }
 
+/// Matrices with about the shares of ResNet-50's 54, cut out of n elements.
+std::vector<shape> many_matrices(std::size_t n) {
+  std::vector<shape> all = {{64, 147}};
+  std::size_t in = 64;
+  std::size_t const blocks[] = {3, 4, 6, 3};
+  for (std::size_t stage = 0; stage < 4; ++stage)
+    for (std::size_t b = 0; b < blocks[stage]; ++b) {
+      auto const planes = std::size_t{64} << stage;
+      all.push_back({planes, in}), all.push_back({planes, 9 * planes}), all.push_back({4 * planes, planes});
+      if (b == 0) all.push_back({4 * planes, in});
+      in = 4 * planes;
+    }
+  all.push_back({1000, 2048});
+  std::size_t size = 0;
+  for (auto const& d : all) size += d.size();
+  for (auto& d : all) {
+    if (size > n) d.cols = std::max<std::size_t>(1, d.cols * n / size);
+  }
+  return all;
+}
+/// The same step for many matrices, in units of one memcpy of their elements and not of n.
+template <class Method>
+void many_case(harness& h, std::string const& name, array const& g, Method const& method) {
+  if (!h.wants(name)) return;
+  auto const shapes = many_matrices(h.n());
+  self_communicator alone;
+  reducer r{exec_space{}, alone};
+  std::vector<typename decltype(r)::tensor> t;
+  for (std::size_t i = 0; i < shapes.size(); ++i)
+    t.push_back(r.add(std::to_string(i), shapes[i].rows, shapes[i].cols, method));
+  array work(h.n());
+  std::memcpy(work.data(), g.data(), h.n() * sizeof(float));
+  h.add(
+      name, 0, 0,
+      [&] {
+        std::size_t at = 0;
+        for (std::size_t i = 0; i < t.size(); at += shapes[i].size(), ++i) r.stage(t[i], work.data() + at);
+        r.average();
+      },
+      [&] { return r.stats().steps > 0; });
+}
+
 /// What the library adds is the difference to the rows of the same name.
 void bare_cases(harness& h, array const& g) {
   auto const d = shape_of(h.n());
@@ -138,6 +180,9 @@ int main(int argc, char** argv) {
     add_case(h, "sign + EF", g, 1e-6, ef_sign_sgd());
     add_case(h, "ternary", g, 4, tern_grad());
     add_case(h, "PowerSGD r=4", g, 1e-6, power_sgd(4));
+    many_case(h, "PowerSGD r=4, ResNet-50's 54 matrices", g, power_sgd(4));
+    add_case(h, "ACP-SGD r=4", g, 1e-6, acp_sgd(4));
+    many_case(h, "ACP-SGD r=4, ResNet-50's 54 matrices", g, acp_sgd(4));
     add_case(h, "LQ-SGD r=4", g, 1e-6, lq_sgd(4));
     bare_cases(h, g);
     good = h.good();

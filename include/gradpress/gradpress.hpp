@@ -26,6 +26,7 @@
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/project/alternating_low_rank.hpp>
+#include <gradpress/project/gram_refreshed_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/project/random_projection.hpp>
 #include <gradpress/project/refreshed_low_rank.hpp>

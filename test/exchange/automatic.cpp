@@ -237,3 +237,49 @@ TEST_CASE("exchange::automatic: ranks that were told of different links find out
     }
   });
 }
+
+TEST_CASE("exchange::automatic weighs tensors that are staged in turn, each by its own messages") {
+  std::mutex guard;
+  std::vector<std::string> why;
+  run_ranks(2, [&](thread_communicator& comm) {
+    host_reducer r{gradpress::serial{}, comm, {.link = slow}};
+    auto const few = r.add("few", n, 1, compress_with(top_k{.density = 0.001}, error_feedback{}, automatic{}));
+    auto const many = r.add("many", n, 1, compress_with(top_k{.density = 0.01}, error_feedback{}, automatic{}));
+    for (int s = 0; s < 10; ++s) {
+      auto g = gradient(comm.rank(), s);
+      r.average(s % 2 == 0 ? few : many, g);
+    }
+    std::lock_guard const lock(guard);
+    why.push_back(r.choice(few)), why.push_back(r.choice(many));
+  });
+  for (std::size_t i = 0; i < why.size(); i += 2) {
+    CHECK(why[i].find("100 entries a rank") != std::string::npos);
+    CHECK(why[i + 1].find("1000 entries a rank") != std::string::npos);
+  }
+}
+
+TEST_CASE("exchange::automatic, about to weigh, reads no gradient that was staged wrongly") {
+  run_ranks(2, [](thread_communicator& comm) {
+    host_reducer r{gradpress::serial{}, comm, {.link = slow}};
+    auto const w = r.add("w", n, 1, compress_with(top_k{.density = 0.001}, error_feedback{}, automatic{}));
+    for (int s = 0; s < 3; ++s) {
+      auto g = gradient(comm.rank(), s);
+      r.average(w, g);
+    }
+    bool refused = false;
+    try {
+      if (comm.rank() == 0)
+        r.average(w, static_cast<float*>(nullptr));
+      else {
+        std::vector<float> seven(7);
+        r.average(w, std::span(seven));
+      }
+    } catch (configuration_error const&) {
+      refused = true;
+    }
+    auto g = gradient(comm.rank(), 3);
+    r.average(w, g);
+    if (!refused || r.choice(w).find("100 entries a rank") == std::string::npos)
+      throw std::runtime_error("a wrong gradient was taken, or the weighing was lost");
+  });
+}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What low_rank does in a reducer beyond one plain step.
+#include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
 
 #include <gradpress/communicate/threads.hpp>
@@ -59,57 +60,71 @@ struct prompt_low_rank : low_rank {
   template <class... Any>
   bool project_owed(Any&&...) const = delete;
 };
-static_assert(projector<prompt_low_rank>);
+struct prompt_turns : alternating_low_rank {
+  template <class... Any>
+  bool project_owed(Any&&...) const = delete;
+};
+static_assert(projector<prompt_low_rank> && projector<prompt_turns>);
+}  // namespace
+
+namespace {
+/// A thousand steps of a projector that lets the memory owe, and of its twin that does not.
+template <class Late, class Prompt>
+void check_owed(Late const& owing, Prompt const& paying, bool coded) {
+  run_ranks(2, [&](thread_communicator& c) {
+    shape const d{20, 33};
+    host_reducer late{gradpress::serial{}, c}, prompt{gradpress::serial{}, c};
+    auto const add = [&](host_reducer& r, auto const& p) {
+      if (coded) return r.add("w", d.rows, d.cols, compress_with(p, log_quantizer{}, error_feedback{}));
+      return r.add("w", d.rows, d.cols, compress_with(p, error_feedback{}));
+    };
+    auto const a = add(late, owing), b = add(prompt, paying);
+    for (std::uint64_t s = 0; s < 1000; ++s) {
+      require(identical(average(late, a, d, s), average(prompt, b, d, s)), "the same update");
+      auto const what = key{3}.bits(s) % 16;
+      if (what == 0) require(identical(memory_of(late, a), memory_of(prompt, b)), "the same memory");
+      if (what < 3) {
+        late.rollback(), prompt.rollback();
+        if (what == 1) require(identical(memory_of(late, a), memory_of(prompt, b)), "the same after a rollback");
+      }
+      if (what == 4) {
+        for (auto* r : {&late, &prompt}) {
+          auto const t = r == &late ? a : b;
+          r->set(t, "rank", 2 + static_cast<int>(s % 3));
+        }
+        if (s % 2 == 0) late.rollback(), prompt.rollback();
+      }
+      if (what == 5) {
+        std::ostringstream from_late, from_prompt;
+        late.save(from_late), prompt.save(from_prompt);
+        require(from_late.str() == from_prompt.str(), "the same file");
+        std::istringstream file(from_late.str());
+        late.load(file);
+      }
+      if (what == 6) {  // a failed step
+        auto bad = gradient(d, s, c.rank());
+        if (c.rank() == 1) bad[7] = std::numeric_limits<float>::quiet_NaN();
+        for (auto* r : {&late, &prompt}) {
+          bool refused = false;
+          try {
+            auto copy = bad;
+            r->average(r == &late ? a : b, std::span(copy));
+          } catch (non_finite_error const&) {
+            refused = true;
+          }
+          require(refused, "NaN is refused");
+        }
+      }
+    }
+  });
+}
 }  // namespace
 
 TEST_CASE("reducer: what low_rank owes the memory changes no bit, whoever looks in between") {
-  for (bool const coded : {false, true})
-    run_ranks(2, [&](thread_communicator& c) {
-      shape const d{20, 33};
-      host_reducer late{gradpress::serial{}, c}, prompt{gradpress::serial{}, c};
-      auto const add = [&](host_reducer& r, auto p) {
-        if (coded) return r.add("w", d.rows, d.cols, compress_with(p, log_quantizer{}, error_feedback{}));
-        return r.add("w", d.rows, d.cols, compress_with(p, error_feedback{}));
-      };
-      auto const a = add(late, low_rank{.rank = 3}), b = add(prompt, prompt_low_rank{{.rank = 3}});
-      for (std::uint64_t s = 0; s < 1000; ++s) {
-        require(identical(average(late, a, d, s), average(prompt, b, d, s)), "the same update");
-        auto const what = key{3}.bits(s) % 16;
-        if (what == 0) require(identical(memory_of(late, a), memory_of(prompt, b)), "the same memory");
-        if (what < 3) {
-          late.rollback(), prompt.rollback();
-          if (what == 1) require(identical(memory_of(late, a), memory_of(prompt, b)), "the same after a rollback");
-        }
-        if (what == 4) {
-          for (auto* r : {&late, &prompt}) {
-            auto const t = r == &late ? a : b;
-            r->set(t, "rank", 2 + static_cast<int>(s % 3));
-          }
-          if (s % 2 == 0) late.rollback(), prompt.rollback();
-        }
-        if (what == 5) {
-          std::ostringstream from_late, from_prompt;
-          late.save(from_late), prompt.save(from_prompt);
-          require(from_late.str() == from_prompt.str(), "the same file");
-          std::istringstream file(from_late.str());
-          late.load(file);
-        }
-        if (what == 6) {  // a failed step
-          auto bad = gradient(d, s, c.rank());
-          if (c.rank() == 1) bad[7] = std::numeric_limits<float>::quiet_NaN();
-          for (auto* r : {&late, &prompt}) {
-            bool refused = false;
-            try {
-              auto copy = bad;
-              r->average(r == &late ? a : b, std::span(copy));
-            } catch (non_finite_error const&) {
-              refused = true;
-            }
-            require(refused, "NaN is refused");
-          }
-        }
-      }
-    });
+  for (bool const coded : {false, true}) check_owed(low_rank{.rank = 3}, prompt_low_rank{{.rank = 3}}, coded);
+}
+TEST_CASE("reducer: what alternating_low_rank owes the memory changes no bit, in either turn") {
+  for (bool const coded : {false, true}) check_owed(alternating_low_rank{.rank = 3}, prompt_turns{{.rank = 3}}, coded);
 }
 
 TEST_CASE("reducer: low_rank sends whole what its factors would not make smaller") {

@@ -10,6 +10,9 @@
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
+#include <gradpress/project/random_projection.hpp>
+#include <gradpress/project/square_view.hpp>
+#include <gradpress/project/svd.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/schedule/piecewise.hpp>
@@ -83,13 +86,18 @@ TEST_CASE("reducer: no allocation after the first step") {
         r.add("randomk", n, 1, compress_with(random_k{}, ef21{})),
         r.add("threshold", n, 1, compress_with(threshold{.tau = 0.49})),
         r.add("powersgd", 400, 500, power_sgd()),
+        r.add("powersgd_plus", 400, 500, power_sgd_plus(2, 2)),
+        r.add("acp", 400, 500, acp_sgd()),
+        r.add("svd", 400, 500, compress_with(svd{}, error_feedback{})),
+        r.add("square", n, 1, compress_with(square_view<>{}, error_feedback{})),
+        r.add("projection", 400, 500, compress_with(random_projection{})),
         r.add("lq", 400, 500, lq_sgd()),
         r.add("int4", n, 1, qsgd(4)),
         r.add("scatter", n, 1, compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{})),
         r.add("sign", n, 1, ef_sign_sgd()),
         r.add("ternary", n, 1, tern_grad())};
     r.follow(t[3], "density", piecewise{{{0, 0.05}, {1, 0.01}}});  // changes in the second step, then no more
-    r.follow(t[12], "bits", constant{4});
+    r.follow(t[17], "bits", constant{4});
     std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));
     long before = 0;
     for (int s = 0; s < 4; ++s) {

@@ -24,8 +24,8 @@ namespace gradpress {
 ///             to the bit on all ranks, since it comes from means that are, and starts from the shared key; the update
 ///             is a product with it, so replicas would part otherwise. Another rank keeps the columns that both have.
 /// - Memory    local: this rank delivered P_i Q^T, or P Q_i^T.
-/// - Cost      one exchange a step, and half the bytes of `low_rank`; 12 bytes an element for signal and product in an
-///             even step, 16 in an odd one, and 12 for update and memory.
+/// - Cost      one exchange a step, and half the bytes of `low_rank`; with error feedback 16 bytes an element in an even
+///             step, 20 in an odd one: what leaves the memory is owed, as there.
 /// - Edges     columns that vanish, or depend on others, are drawn anew from the shared key and made orthonormal to the
 ///             rest; statistics count these.
 /// - Bias      biased: use it with a memory. A constant mean of rank r is exact from the second step on.
@@ -114,6 +114,35 @@ struct alternating_low_rank {
     return room;
   }
   template <class Exec, class State>
+  bool project_sum(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, view<Exec> a, State& s,
+                   view<Exec> room) const {
+    // In an odd step the product with Q is thrown away: the sum and its check come with it in one pass.
+    auto const finite = kernel::multiply_sum(ctx.exec, g.data(), e.data(), a.data(), d.rows, d.cols, s.right.data(),
+                                             width(d), work(ctx, d), product_room(ctx, d, s, room));
+    if (s.sends_right()) project(ctx, d, 0, in<Exec>(a), s, room);
+    return finite;
+  }
+  template <class Exec, class State>
+  bool project_owed(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, in<Exec> P, in<Exec> Q, view<Exec> a,
+                    State& s, view<Exec> room) const {
+    auto const finite =
+        kernel::multiply_sum_owed(ctx.exec, g.data(), e.data(), P.data(), Q.data(), a.data(), d.rows, d.cols,
+                                  s.right.data(), width(d), work(ctx, d), product_room(ctx, d, s, room));
+    if (s.sends_right()) project(ctx, d, 0, in<Exec>(a), s, room);
+    return finite;
+  }
+  template <class Exec, class State>
+  void owe(step<Exec> const& ctx, shape d, in<Exec>, in<Exec> own, State& s, buffer<Exec> const& P,
+           buffer<Exec> const& Q) const {
+    auto const [p, q] = factors(own.data(), s);
+    kernel::copy(ctx.exec, p, d.rows * width(d), P.data());
+    kernel::copy(ctx.exec, q, d.cols * width(d), Q.data());
+  }
+  template <class Exec>
+  void settle(step<Exec> const& ctx, shape d, in<Exec> P, in<Exec> Q, view<Exec> e) const {
+    kernel::outer_subtract(ctx.exec, P.data(), Q.data(), d.rows, d.cols, width(d), work(ctx, d), e.data());
+  }
+  template <class Exec, class State>
   void commit(step<Exec> const& ctx, shape d, in<Exec> mean, State& s) const {
     auto& to = s.sends_right() ? s.right : s.left;
     std::swap(to, s.sends_right() ? s.old_right : s.old_left);
@@ -138,6 +167,10 @@ struct alternating_low_rank {
   static std::pair<float const*, float const*> factors(float const* c, State const& s) {
     if (s.sends_right()) return {s.left.data(), c};
     return {c, s.right.data()};
+  }
+  template <class Exec, class State>
+  float* product_room(step<Exec> const& ctx, shape d, State const& s, view<Exec> room) const {
+    return s.sends_right() ? ctx.scratch(d.rows * width(d)).data() : room.data();
   }
   template <class Exec>
   std::byte* work(step<Exec> const& ctx, shape d) const {
