@@ -8,7 +8,7 @@
 /// A model is compressed as one group: k entries of all its parameters together.
 
 #include "../../examples/support/line_chart.hpp"
-#include "gtopk_tasks.hpp"
+#include "tasks.hpp"
 
 #include <gradpress/gradpress.hpp>
 

@@ -5,24 +5,22 @@ Runs bench.evidence.gtopk, checks the files it leaves, and fills gtopk.md.in wit
 docs/evidence/gtopk.md, its charts and its table; --quick trains a few steps and writes nothing outside its folder;
 --task trains one task again, beside what the last run left of the others; --page trains nothing.
 
-In the template {{expression:format}} is evaluated by the functions below, and a line <!-- holds: expression --> is a
-claim of the words around it: where one does not hold for a run, the page is not written, and the words have to be
-mended first.
+What a template may hold is said in bench/support/evidence_page.py.
 """
 
 import argparse
 import csv
 import math
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
-import textwrap
-import xml.etree.ElementTree as xml
 
 here = pathlib.Path(__file__).resolve().parent
 root = here.parents[1]
+sys.path.insert(0, str(root / "bench/support"))
+from evidence_page import Mistake, check_chart, fill
+
 worlds = {"digits": (4, 8), "shakespeare": (4, 8), "shakespeare_plain": (4,)}  # numbers of ranks, by task
 densities = 0.1, 0.01, 0.001
 labels = {
@@ -34,10 +32,6 @@ labels = {
     "top_k_warm": "top-k, warm-up",
     "gtop_k_warm": "gTop-k, warm-up",
 }
-
-
-class Mistake(Exception):
-    pass
 
 
 class Run:
@@ -125,35 +119,6 @@ class Run:
         return "\n".join(lines)
 
 
-def fill(template, run, check):
-    """The page, and the claims that do not hold."""
-    names = {name: getattr(run, name) for name in dir(run) if not name.startswith("_")}
-    names |= {"all": all, "any": any, "max": max, "min": min, "abs": abs, "sum": sum, "len": len, "worlds": worlds,
-              "densities": densities, "inf": math.inf}
-    broken = []
-
-    def claim(match):
-        if check and not eval(match[1], names):
-            broken.append(match[1])
-        return ""
-
-    def value(match):
-        return format(eval(match[1], names), match[2] or "")
-
-    page = re.sub(r"<!-- holds: (.*?) -->\n?", claim, template, flags=re.DOTALL)
-    page = re.sub(r"\{\{(.+?)(?::([^:}]+))?\}\}", value, page)
-    return "\n\n".join(map(wrapped, page.strip().split("\n\n"))) + "\n", broken
-
-
-def wrapped(block):
-    """A paragraph or a list in lines of at most 120; tables, headings and pictures as they are."""
-    if block.startswith(("|", "#", "![")):
-        return block
-    items = re.split(r"\n(?=- )", block)
-    return "\n".join(textwrap.fill(" ".join(i.split()), 120, subsequent_indent="  " * i.startswith("- "),
-                                   break_long_words=False, break_on_hyphens=False) for i in items)
-
-
 def check_files(folder, run):
     for key, curve in run.curves.items():
         for r in curve:
@@ -163,16 +128,7 @@ def check_files(folder, run):
     if len(drawn) != 3 * len(worlds):
         raise Mistake(f"{folder} holds {len(drawn)} charts where {3 * len(worlds)} are drawn")
     for path in drawn:
-        picture = xml.parse(path).getroot()
-        width, height = float(picture.get("width")), float(picture.get("height"))
-        lines = picture.findall(".//{*}polyline")
-        if len(lines) < 3 * 4:
-            raise Mistake(f"{path.name} has {len(lines)} curves")
-        for line in lines:
-            for point in line.get("points").split():
-                x, y = map(float, point.split(","))
-                if not (0 <= x <= width and 0 <= y <= height):
-                    raise Mistake(f"{path.name}: a point lies outside the page, at {point}")
+        check_chart(path, 3 * 4)
 
 
 def check_quick(run):
@@ -210,7 +166,9 @@ def main():
 
     run = Run(folder / "gtopk.csv")
     check_files(folder, run)
-    page, broken = fill((here / "gtopk.md.in").read_text(), run, check=not o.quick)
+    names = {name: getattr(run, name) for name in dir(run) if not name.startswith("_")}
+    names |= {"worlds": worlds, "densities": densities, "inf": math.inf}
+    page, broken = fill((here / "gtopk.md.in").read_text(), names, check=not o.quick)
     (folder / "gtopk.md").write_text(page)
     if o.quick:
         check_quick(run)

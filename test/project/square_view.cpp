@@ -6,6 +6,7 @@
 #include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/identity.hpp>
 #include <gradpress/project/refreshed_low_rank.hpp>
+#include <gradpress/project/svd.hpp>
 #include <gradpress/reducer.hpp>
 
 #include "../concepts/projector_laws.hpp"
@@ -51,6 +52,7 @@ TEST_CASE("project::square_view obeys the laws of projectors, whatever it is aro
   for (int const rank : {1, 3, 32}) check_projector(square_view{low_rank{.rank = rank}});
   check_projector(square_view{alternating_low_rank{.rank = 2}});
   check_projector(square_view{refreshed_low_rank{.rank = 2}});
+  check_projector(square_view{svd{.rank = 2}});
   check_projector(square_view{passing{}});
 }
 
@@ -149,6 +151,21 @@ TEST_CASE("project::square_view: another rank keeps the inner's columns") {
   CHECK(s.factor.extent(0) == 3 * 33);
   for (std::size_t i = 0; i < 33; ++i)
     for (std::size_t j = 0; j < 2; ++j) CHECK(s.factor(3 * i + j) == at.state.factor(2 * i + j));
+}
+
+TEST_CASE("reducer: as a square, too, a memory that owes and one that somebody looks at have the same bits") {
+  run_ranks(2, [&](thread_communicator& c) {
+    auto const method = compress_with(square_view{low_rank{.rank = 2}}, error_feedback{});
+    reducer seen{gradpress::serial{}, c}, unseen{gradpress::serial{}, c};
+    auto const a = seen.add("w", 997, method), b = unseen.add("w", 997, method);
+    for (std::uint64_t s = 0; s < 4; ++s) {
+      auto g = column(997, s, c.rank()), h = g;
+      seen.average(a, std::span(g));
+      unseen.average(b, std::span(h));
+      seen.visit(a, [](char const*, auto const&) {});
+      require(identical(g, h), "other bits");
+    }
+  });
 }
 
 TEST_CASE("reducer: a square view around PowerSGD+ and the alternating form travels whole and in turn as they do") {

@@ -22,8 +22,6 @@ constexpr std::size_t million = 1 << 20;
 }  // namespace
 static_assert(as_matrix({}) == shape{1, 1} && as_matrix({5}) == shape{5, 1} && as_matrix({5, 7}) == shape{5, 7});
 static_assert(as_matrix({64, 3, 7, 7}) == shape{64, 147} && as_matrix({2, 3, 0, 5}) == shape{2, 0});
-static_assert(as_matrix({1, million, million, million}).cols == std::size_t{1} << 32);
-static_assert(as_matrix({1, million, million, million, 0}).size() == 0);
 
 TEST_CASE("reducer: a convolution is the matrix of its output channels, with the same bits") {
   run_ranks(2, [](thread_communicator& c) {
@@ -52,6 +50,8 @@ TEST_CASE("reducer: a convolution is the matrix of its output channels, with the
 }
 
 TEST_CASE("reducer: extents without a method travel dense; none are one element; too many are refused by name") {
+  CHECK(as_matrix({1, million, million, million}).cols == std::size_t{1} << 32);
+  CHECK(as_matrix({1, million, million, million, 0}).size() == 0);
   self_communicator alone;
   host_reducer r{gradpress::serial{}, alone};
   CHECK(r.method(r.add("bias", {7})) == compress_with().text());

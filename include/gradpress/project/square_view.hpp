@@ -17,7 +17,7 @@ namespace gradpress {
 /// - Rounds, whole, state, memory, bias   the inner's, for that matrix; its knobs are live under its own name.
 /// - Cost      the inner's. Where rows cols = n nothing is copied. Else each pass over memory first copies what it reads
 ///             into scratch and then what it wrote out of it: 8 bytes an element for each, and 4 rows cols bytes of
-///             scratch, 12 where a pass has three operands. Fewer than sqrt(n) zeros are added.
+///             scratch; what a memory owes is a pass of its own. Fewer than sqrt(n) zeros are added.
 /// - Edges     n = 0 is 0 x 1. What the inner lifts into the added zeros is dropped, and no memory has it.
 /// - Source    PyTorch's batched_powerSGD_hook, which fills a bucket up to a full square. Differs: a tensor each, and not
 ///             more zeros than the last row lacks. Vogels, Karimireddy, Jaggi, PowerSGD, NeurIPS 2019 keep a tensor's own
@@ -135,9 +135,11 @@ struct square_view {
   bool project_owed(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, in<Exec> left, in<Exec> right, view<Exec> a,
                     State& s, view<Exec> room) const {
     auto const m = matrix(d.size());
-    return into(ctx, m, a, [&](view<Exec> sum) {
-      return inner.project_owed(ctx, m, filled(ctx, g, m), filled(ctx, e, m), left, right, sum, s, room);
-    });
+    if (m.size() == d.size()) return inner.project_owed(ctx, m, g, e, left, right, a, s, room);
+    auto const rest = ctx.scratch(d.size());  // what is owed reaches into the added zeros, which must stay zeros
+    kernel::copy(ctx.exec, e.data(), d.size(), rest.data());
+    settle(ctx, d, left, right, rest);
+    return project_sum(ctx, d, g, in<Exec>(rest), a, s, room);
   }
   template <class Exec>
   requires requires(P const& p, step<Exec> const& c, in<Exec> x, view<Exec> y) { p.settle(c, shape{}, x, x, y); }
