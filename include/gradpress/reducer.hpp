@@ -1073,11 +1073,11 @@ class reducer {
       text = its;
     }
     texts all;
-    while (!text.empty()) {
-      auto const item = text.substr(0, text.find(','));
-      text.erase(0, item.size() + 1);
+    for (std::string_view rest = text; !rest.empty();) {
+      auto const item = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), item.size() + 1));
       auto const equals = std::min(item.find('='), item.size() - 1);
-      all[item.substr(0, equals)] = item.substr(equals + 1);
+      all[std::string(item.substr(0, equals))] = item.substr(equals + 1);
     }
     return all;
   }
