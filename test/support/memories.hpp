@@ -19,8 +19,15 @@ namespace gradpress::test {
 struct recollection {
   std::vector<floats> updates;
   std::map<std::string, floats> state;
-  bool operator==(recollection const&) const = default;
 };
+inline bool identical(std::vector<recollection> const& a, std::vector<recollection> const& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](auto const& x, auto const& y) {
+    return std::equal(x.updates.begin(), x.updates.end(), y.updates.begin(), y.updates.end(),
+                      [](auto const& u, auto const& v) { return identical(u, v); }) &&
+           std::equal(x.state.begin(), x.state.end(), y.state.begin(), y.state.end(),
+                      [](auto const& u, auto const& v) { return u.first == v.first && identical(u.second, v.second); });
+  });
+}
 
 /// Rank p's gradient of step s.
 inline floats gradient_at(int p, int s, std::size_t n) {
@@ -56,18 +63,16 @@ void check_resumes(Method const& method) {
   constexpr int P = 3, before = 5, steps = 10;
   constexpr std::size_t n = 300;
   auto const through = remember(P, n, steps, method);
-  auto const same = [](floats const& a, floats const& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), 4 * a.size()) == 0;
-  };
   std::vector<std::string> complaints(P);
   run_ranks(P, [&](thread_communicator& c) {
     auto const at = static_cast<std::size_t>(c.rank());
     auto const compare = [&](recollection const& got, char const* what) {
       for (int s = before; s < steps; ++s)
-        if (!same(got.updates[static_cast<std::size_t>(s - before)], through[at].updates[static_cast<std::size_t>(s)]))
+        if (!identical(got.updates[static_cast<std::size_t>(s - before)],
+                       through[at].updates[static_cast<std::size_t>(s)]))
           complaints[at] += std::string(what) + ": another update; ";
       for (auto const& [name, values] : through[at].state)
-        if (!same(got.state.at(name), values)) complaints[at] += std::string(what) + ": another " + name + "; ";
+        if (!identical(got.state.at(name), values)) complaints[at] += std::string(what) + ": another " + name + "; ";
     };
     recollection ignored, loaded, back;
     reducer a{gradpress::serial{}, c};
