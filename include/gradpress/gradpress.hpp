@@ -22,7 +22,9 @@
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
+#include <gradpress/feedback/diana.hpp>
 #include <gradpress/feedback/ef21.hpp>
+#include <gradpress/feedback/ef21_sgdm.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/project/alternating_low_rank.hpp>
