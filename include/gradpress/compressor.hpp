@@ -319,12 +319,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   knob_change set([[maybe_unused]] context const& ctx, std::string_view knob, std::string_view value) override {
     auto changed = use;
-    std::vector<detail::live_knob> knobs;
-    detail::append_knobs(changed.projector, knobs);
-    [[maybe_unused]] auto const of_projector = knobs.size();
-    detail::append_knobs(changed.selector, knobs), detail::append_knobs(changed.quantizer, knobs);
-    detail::append_knobs(changed.feedback, knobs), detail::append_knobs(changed.exchange, knobs);
-    detail::append_knobs(changed.indices, knobs);
+    [[maybe_unused]] std::size_t of_projector = 0;
+    auto const knobs = knobs_of(changed, of_projector);
     auto change = change_knob(knobs, knob, value);
     check_knobs(changed);
     if constexpr (!std::same_as<state_of<Pr, Exec>, stateless>)
@@ -335,6 +331,12 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     return change;
   }
   std::string text() const override { return use.text(); }
+  std::string value(std::string_view knob) const override {
+    auto copy = use;
+    std::size_t of_projector = 0;
+    auto const found = find_knob(knobs_of(copy, of_projector), knob);
+    return found.text(found.field);
+  }
   /// With its knobs as they are now.
   method const& current() const { return use; }
 
@@ -524,6 +526,17 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
   static unsigned char* finite_room(context const& ctx, std::size_t n) {
     return ctx.template scratch<unsigned char>(kernel::dense_chunks(n)).data();
+  }
+
+  /// Of its policies, the projector's first: `of_projector` of them.
+  static std::vector<detail::live_knob> knobs_of(method& m, std::size_t& of_projector) {
+    std::vector<detail::live_knob> knobs;
+    detail::append_knobs(m.projector, knobs);
+    of_projector = knobs.size();
+    detail::append_knobs(m.selector, knobs), detail::append_knobs(m.quantizer, knobs);
+    detail::append_knobs(m.feedback, knobs), detail::append_knobs(m.exchange, knobs);
+    detail::append_knobs(m.indices, knobs);
+    return knobs;
   }
 
   // ---- the whole signal, dense, where compression does not pay ---------------------------------------------------

@@ -44,6 +44,7 @@
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
 #include <gradpress/schedule/accordion.hpp>
+#include <gradpress/schedule/adaptive_ranks.hpp>
 #include <gradpress/schedule/budget_choices.hpp>
 #include <gradpress/schedule/budgets.hpp>
 #include <gradpress/schedule/l_greco.hpp>

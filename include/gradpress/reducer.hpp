@@ -58,6 +58,8 @@ struct statistics {
 struct watch_options {
   /// The ratio of the gTop-k assumption. Costs a dense all-reduce and 4 bytes an element; all ranks must ask for it.
   bool assumption = false;
+  /// The sum of all ranks' signals. The same sum at the same cost: once, where both are asked for.
+  bool signals = false;
 };
 
 /// Averages gradients over the ranks of a communicator, each tensor by its own method.
@@ -123,9 +125,10 @@ class reducer {
   /// Who is told of a tensor's steps, and what there is to tell.
   struct watched {
     std::function<void(measurement const&)> tell;
-    bool assumption = false;
+    watch_options what;
     measurement now;
     buffer<Exec> sum;  // of all ranks' signals
+    [[nodiscard]] bool sums() const { return what.assumption || what.signals; }
   };
   /// What `automatic` knows of a tensor.
   struct weighed {
@@ -321,8 +324,8 @@ class reducer {
     if (observer) {
       u.watch = std::make_unique<watched>();
       u.watch->tell = std::move(observer);
-      u.watch->assumption = options.assumption;
-      if (options.assumption) u.watch->sum = unwritten<Exec>("gradpress::sum", u.dims.size());
+      u.watch->what = options;
+      if (u.watch->sums()) u.watch->sum = unwritten<Exec>("gradpress::sum", u.dims.size());
     }
     for (auto* m : u.members) label(*m);
     bool const any = std::any_of(units_.begin(), units_.end(), [](auto const& v) { return v->watch != nullptr; });
@@ -416,14 +419,24 @@ class reducer {
   [[nodiscard]] std::uint64_t step_number() const noexcept { return number_; }
   /// Fused messages a phase: how many groups of tensors cannot travel together.
   [[nodiscard]] std::size_t lanes() const noexcept { return lanes_.size(); }
-  /// Its policies and their knobs as they are now.
   /// How a tensor whose exchange is `automatic` travels, and why: "dense: ..." or the name of an exchange and the times
   /// that were expected. Empty for any other.
   [[nodiscard]] std::string choice(tensor t) const {
     auto const& c = tensors_.at(t.index)->of->choice;
     return c == nullptr ? std::string() : c->why;
   }
+  /// Its policies and their knobs as they are now.
   [[nodiscard]] std::string method(tensor t) const { return tensors_.at(t.index)->of->live->text(); }
+  /// One of them, as text that `set` takes; `configuration_error` as there.
+  [[nodiscard]] std::string knob(tensor t, std::string_view name) const {
+    try {
+      return tensors_.at(t.index)->of->live->value(name);
+    } catch (configuration_error const& e) {
+      throw configuration_error(at_tensor(tensors_[t.index]->name) + e.what());
+    }
+  }
+  [[nodiscard]] std::string const& name(tensor t) const { return tensors_.at(t.index)->name; }
+  [[nodiscard]] shape dims(tensor t) const { return tensors_.at(t.index)->dims; }
   /// Calls v(name, buffer) for each piece of a tensor's state that has one number an element: its memories. A checkpoint
   /// holds factors and thresholds, too.
   void visit(tensor t, typename coder<Exec>::visitor const& v) {
@@ -494,7 +507,7 @@ class reducer {
   void label(member& m) const {
     m.method = m.of->live->text();
     if (m.of->joined.data() != nullptr) m.method += " in '" + m.of->name + "' at " + std::to_string(m.offset);
-    if (m.of->watch != nullptr && m.of->watch->assumption) m.method += " with the sum of its signals";
+    if (m.of->watch != nullptr && m.of->watch->sums()) m.method += " with the sum of its signals";
     if (m.of->choice != nullptr && options_.link)
       m.method += " over " + text_of(options_.link->sum) + " and " + text_of(options_.link->gather);
     if (m.of->choice != nullptr && m.of->dense_now) m.method += ", dense";
@@ -903,7 +916,9 @@ class reducer {
   void begin_measuring() {
     static_cast<void>(counted_->take());
     for (auto& u : units_)
-      if (u->watch != nullptr) u->watch->now = {.tensor = u->name, .step = number_, .elements = u->dims.size()};
+      if (u->watch != nullptr)
+        u->watch->now = {
+            .tensor = u->name, .step = number_, .elements = u->dims.size(), .rows = u->dims.rows, .cols = u->dims.cols};
   }
   double* partial(unit const& u) const {
     return arena_->template take<double>(kernel::dense_chunks(u.dims.size())).data();
@@ -944,7 +959,7 @@ class reducer {
   /// The sum of all ranks' signals, where it is asked for; while a step may still fail, since memories go with it.
   void add_signals() {
     for (auto& u : units_) {
-      if (!u->staged || u->watch == nullptr || !u->watch->assumption) continue;
+      if (!u->staged || u->watch == nullptr || !u->watch->sums()) continue;
       auto const& sum = u->watch->sum;
       kernel::fill_zero(exec_, sum.data(), sum.extent(0));
       if (!failure_)
@@ -962,7 +977,8 @@ class reducer {
     auto const kept = kernel::count_nonzero(exec_, u.gradient, n, partial(u));
     auto const density = n == 0 ? 0 : static_cast<double>(kept) / static_cast<double>(n);
     now.update_density = density;
-    if (u.watch->assumption) {
+    if (u.watch->what.signals) now.sum = {u.watch->sum.data(), n};
+    if (u.watch->what.assumption) {
       auto const* sum = u.watch->sum.data();
       auto const at_random = std::sqrt(1 - density) * kernel::norm(exec_, sum, n, partial(u));
       auto const lost = kernel::distance(exec_, sum, static_cast<double>(size()), u.gradient, n, partial(u));

@@ -112,6 +112,21 @@ TEST_CASE("reducer: a knob of the exchange moves the tensor to the lane of the o
   });
 }
 
+TEST_CASE("reducer: a knob, a name and a shape can be asked for") {
+  self_communicator alone;
+  host_reducer r{gradpress::serial{}, alone};
+  auto const w = r.add("w", 20, 30, lq_sgd(3, 8)), v = r.add("v", n, 1, eight_bits());
+  CHECK(r.name(w) == "w");
+  CHECK(r.dims(w).rows == 20);
+  CHECK(r.dims(w).cols == 30);
+  CHECK(r.knob(w, "rank") == "3");
+  CHECK(r.knob(w, "low_rank.memory") == "local");
+  r.set(w, "rank", 5);
+  CHECK(r.knob(w, "low_rank.rank") == "5");
+  CHECK(r.knob(v, "bits") == "8");
+  CHECK(has(message_of([&] { static_cast<void>(r.knob(v, "rank")); }), "tensor 'v': there is no knob 'rank'"));
+}
+
 TEST_CASE("reducer: what cannot be set is one clear error and changes nothing") {
   self_communicator alone;
   host_reducer r{gradpress::serial{}, alone};

@@ -214,28 +214,87 @@ TEST_CASE("reducer: the gTop-k assumption holds for like gradients, and fails wh
   });
 }
 
-TEST_CASE("reducer: ranks that do not ask for the same sums are told so; nothing hangs") {
-  std::vector<std::string> said(2);
-  run_ranks(2, [&](thread_communicator& c) {
+namespace {
+template <class Method>
+void check_sums(Method const& method, shape d) {
+  run_ranks(3, [&](thread_communicator& c) {
     host_reducer r{gradpress::serial{}, c};
-    auto const w = r.add("w", n, 1, top_k_sgd());
-    auto const ignore = [](measurement const&) {};
-    if (c.rank() == 1) r.watch(w, ignore, {.assumption = true});
-    auto g = gradient(0, 0);
-    said[static_cast<std::size_t>(c.rank())] = message_of([&] { r.average(w, std::span(g)); });
-    if (c.rank() == 1) r.watch(w, nullptr);
-    r.average(w, std::span(g));
-    if (c.rank() == 0) r.watch(w, ignore);  // watching alone is a rank's own affair
-    r.average(w, std::span(g));
-    // A rank without numbers, while sums are asked for.
-    r.watch(w, ignore, {.assumption = true});
-    auto bad = gradient(0, 1);
-    if (c.rank() == 0) bad[3] = std::numeric_limits<float>::infinity();
-    require(message_of([&] { r.average(w, std::span(bad)); }).find("not finite") != std::string::npos, "must fail");
-    r.average(w, std::span(g));
+    auto const w = r.add("w", d.rows, d.cols, method);
+    int told = 0;
+    floats expected(n);
+    auto const look = [&](measurement const& m) {
+      require(m.rows == d.rows && m.cols == d.cols && m.sum.size() == n, "its shape");
+      require(test::identical({m.sum.begin(), m.sum.end()}, expected), "the sum");
+      require(m.assumption.has_value() == (c.rank() == 0), "only what was asked for");
+      ++told;
+    };
+    // Either reason forms the same sum, once.
+    r.watch(w, look, {.assumption = c.rank() == 0, .signals = true});
+    for (std::uint64_t s = 0; s < 3; ++s) {
+      auto g = gradient(c.rank(), s);
+      auto const memory = memory_of(r, w, "residual");
+      expected = memory.empty() ? g : test::plus(g, memory);
+      c.all_reduce_sum(std::span(expected));
+      auto const before = r.stats().control_bytes;
+      r.average(w, std::span(g));
+      require(r.stats().control_bytes - before == 80 + 16 + 4 * n, "one dense sum");
+      require(told == static_cast<int>(s) + 1, "told");
+    }
+    for (bool const assumption : {true, false}) {
+      // Rank 0 for one reason and the others for the other; without a reason there is none.
+      r.watch(w,
+              [&](measurement const& m) {
+                require(m.sum.empty(), "not asked for");
+                ++told;
+              },
+              {.assumption = assumption});
+      if (assumption && c.rank() > 0)
+        r.watch(w,
+                [&](measurement const& m) {
+                  require(m.sum.size() == n && !m.assumption, "asked for");
+                  ++told;
+                },
+                {.signals = true});
+      auto g = gradient(c.rank(), 5);
+      r.average(w, std::span(g));
+    }
+    require(told == 5, "told in the end");
   });
-  CHECK(said[0] == said[1]);
-  CHECK(said[0].find("methods of rank 1") != std::string::npos);
+}
+}  // namespace
+
+TEST_CASE("reducer: an observer may ask for the sum of all signals") {
+  check_sums(top_k_sgd(0.05), {n, 1});
+  check_sums(power_sgd(2), {20, 30});
+  check_sums(lq_sgd(2, 8), {20, 30});
+  check_sums(compress_with(bf16{}), {20, 30});
+}
+
+TEST_CASE("reducer: ranks that do not ask for the same sums are told so; nothing hangs") {
+  for (bool const signals : {false, true}) {
+    std::vector<std::string> said(2);
+    run_ranks(2, [&](thread_communicator& c) {
+      host_reducer r{gradpress::serial{}, c};
+      auto const w = r.add("w", n, 1, top_k_sgd());
+      auto const ignore = [](measurement const&) {};
+      if (c.rank() == 1)
+        r.watch(w, ignore, signals ? watch_options{.signals = true} : watch_options{.assumption = true});
+      auto g = gradient(0, 0);
+      said[static_cast<std::size_t>(c.rank())] = message_of([&] { r.average(w, std::span(g)); });
+      if (c.rank() == 1) r.watch(w, nullptr);
+      r.average(w, std::span(g));
+      if (c.rank() == 0) r.watch(w, ignore);  // watching alone is a rank's own affair
+      r.average(w, std::span(g));
+      // A rank without numbers, while sums are asked for.
+      r.watch(w, ignore, {.assumption = true});
+      auto bad = gradient(0, 1);
+      if (c.rank() == 0) bad[3] = std::numeric_limits<float>::infinity();
+      require(message_of([&] { r.average(w, std::span(bad)); }).find("not finite") != std::string::npos, "must fail");
+      r.average(w, std::span(g));
+    });
+    CHECK(said[0] == said[1]);
+    CHECK(said[0].find("methods of rank 1") != std::string::npos);
+  }
 }
 
 TEST_CASE("reducer: watching changes no bit, and ends") {

@@ -63,6 +63,8 @@ class coder {
   virtual knob_change set(step<Exec> const&, std::string_view knob, std::string_view value) = 0;
   /// What ranks compare, knobs as they are now.
   [[nodiscard]] virtual std::string text() const = 0;
+  /// Of a knob, as text that `set` takes; throws as it does where there is no such knob.
+  [[nodiscard]] virtual std::string value(std::string_view knob) const = 0;
 
   /// From the next step on the whole signal travels as floats that add up, in one phase, and nothing is left for the
   /// memory; or no longer. Only where the method's exchange weighs that.

@@ -169,10 +169,9 @@ struct knob_change {
   std::string before, after;
 };
 
-/// Writes `value` into the knob called `name`, or "policy.name" where several policies have one of that name. Throws
-/// `configuration_error` that says what is legal, and has then changed nothing.
-inline knob_change change_knob(std::span<detail::live_knob const> knobs, std::string_view name,
-                               std::string_view value) {
+/// The knob called `name`, or "policy.name" where several policies have one of that name. Throws `configuration_error`
+/// that says what there is.
+inline detail::live_knob find_knob(std::span<detail::live_knob const> knobs, std::string_view name) {
   detail::live_knob const* found = nullptr;
   std::string fitting, known;
   for (auto const& k : knobs) {
@@ -188,11 +187,19 @@ inline knob_change change_knob(std::span<detail::live_knob const> knobs, std::st
                               "; the knobs of its method are: " + (known.empty() ? "none" : known));
   if (!fitting.empty())
     throw configuration_error("several policies have a knob " + quoted + "; write one of: " + fitting);
-  knob_change change{found->qualified(), found->text(found->field), {}};
-  if (!found->read(value, found->field))
+  return *found;
+}
+
+/// Writes `value` into the knob that `find_knob` finds. Throws `configuration_error` that says what is legal, and has
+/// then changed nothing.
+inline knob_change change_knob(std::span<detail::live_knob const> knobs, std::string_view name,
+                               std::string_view value) {
+  auto const found = find_knob(knobs, name);
+  knob_change change{found.qualified(), found.text(found.field), {}};
+  if (!found.read(value, found.field))
     throw configuration_error('\'' + std::string(value) + "' is no value of " + change.name + ", which " +
-                              found->legal());
-  change.after = found->text(found->field);
+                              found.legal());
+  change.after = found.text(found.field);
   return change;
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace gradpress {
@@ -17,6 +18,7 @@ struct measurement {
   std::string_view tensor;  ///< its name, or the group's
   std::uint64_t step = 0;
   std::uint64_t elements = 0;
+  std::size_t rows = 0, cols = 0;  ///< its shape; a group's are its elements by 1
   /// Its share of its lane's messages, headers included, by the size of its sections; shares add up to what was sent.
   std::uint64_t bytes_sent = 0;
   std::uint64_t bytes_received = 0;  ///< likewise: of a gather the others' messages, of a sum the sum
@@ -28,6 +30,9 @@ struct measurement {
   /// |S - P u| / (sqrt(1 - k/n) |S|), S being the sum of all signals, u the update and k its entries: at most 1 where
   /// the update loses no more of S than k entries drawn at random would. Empty unless asked for.
   std::optional<double> assumption{};
+  /// S itself, rows x cols, row-major, in host memory, the same bits on all ranks; valid until the tensor's next step or
+  /// `watch`. Empty unless asked for.
+  std::span<float const> sum{};
 
   /// Bytes of the gradient as floats over bytes sent; 0 if nothing was sent.
   [[nodiscard]] double ratio() const noexcept {

@@ -8,47 +8,16 @@
 /// of threads, so ranks that hold the same signal build the same table.
 
 #include <gradpress/concepts/quantizer.hpp>
+#include <gradpress/kernel/eigen.hpp>
 #include <gradpress/kernel/low_rank.hpp>
 #include <gradpress/kernel/norm.hpp>
 #include <gradpress/kernel/orthonormalise.hpp>
 #include <gradpress/schedule/budgets.hpp>
 #include <gradpress/select/density.hpp>
 
-#include <functional>
-
 namespace gradpress {
 
 namespace detail {
-/// Eigenvalues of a symmetric matrix of r columns, descending; the matrix is used up. Jacobi's rotations, row by row.
-GRADPRESS_UNFUSED inline std::vector<double> eigenvalues(kernel::detail::square& m, std::size_t r) {
-  GRADPRESS_UNFUSED_BODY
-  auto& a = m.at;
-  for (int sweep = 0; sweep < 30; ++sweep) {
-    double off = 0, whole = 0;
-    for (std::size_t i = 0; i < r; ++i)
-      for (std::size_t j = 0; j < r; ++j) (i == j ? whole : off) += a[i][j] * a[i][j];
-    if (!(off > 1e-32 * whole)) break;
-    for (std::size_t p = 0; p < r; ++p)
-      for (std::size_t q = p + 1; q < r; ++q) {
-        if (a[p][q] == 0) continue;
-        auto const theta = (a[q][q] - a[p][p]) / (2 * a[p][q]);
-        auto const t = std::copysign(1 / (std::abs(theta) + std::sqrt(theta * theta + 1)), theta);
-        auto const c = 1 / std::sqrt(t * t + 1), s = t * c;
-        auto const turn = [&](double& x, double& y) {
-          auto const before = x;
-          x = c * before - s * y;
-          y = s * before + c * y;
-        };
-        for (std::size_t k = 0; k < r; ++k) turn(a[k][p], a[k][q]);
-        for (std::size_t k = 0; k < r; ++k) turn(a[p][k], a[q][k]);
-      }
-  }
-  std::vector<double> values(r);
-  for (std::size_t i = 0; i < r; ++i) values[i] = std::max(0., a[i][i]);
-  std::sort(values.begin(), values.end(), std::greater<>());
-  return values;
-}
-
 inline void check_bounds(char const* name, int lowest, int highest) {
   if (lowest < 1 || highest > 32 || lowest > highest)
     throw configuration_error(std::string(name) + ": ranks must lie in 1..32 and ascend, they are " +
@@ -97,16 +66,18 @@ std::vector<budget_choice> rank_choices(Exec const& exec, view<Exec> m, shape d,
     left = kernel::norm(exec, m.data(), d.size(), partial.data());
     std::vector<double> gram(kernel::detail::gram_entries(k));
     kernel::detail::gram_of(p.data(), d.rows, k, gram.data());
-    kernel::detail::square a;
+    std::vector<double> square(k * k);
     for (std::size_t j = 0; j < k; ++j)
-      for (std::size_t i = 0; i <= j; ++i) a.at[i][j] = a.at[j][i] = gram[kernel::detail::gram_entries(j) + i];
-    energy = detail::eigenvalues(a, k);
+      for (std::size_t i = 0; i <= j; ++i) square[j * k + i] = gram[kernel::detail::gram_entries(j) + i];
+    std::vector<std::byte> work(kernel::symmetric_eigen_workspace(k));
+    energy.resize(k);
+    kernel::symmetric_eigen(exec, square.data(), k, work.data(), energy.data());
   }
   std::vector<budget_choice> choices;
   for (int rank = lowest; rank <= highest; ++rank) {
     auto const r = std::min(static_cast<std::size_t>(rank), full);
     auto error = left * left;  // a sum of squares that is never a difference: small errors stay exact
-    for (auto j = energy.size(); j > r; --j) error += energy[j - 1];
+    for (auto j = energy.size(); j > r; --j) error += std::max(0., energy[j - 1]);
     choices.push_back({static_cast<double>(rank), 4 * static_cast<double>(r * (d.rows + d.cols)),
                        !std::isfinite(whole) ? std::numeric_limits<double>::quiet_NaN()
                        : r == full           ? 0

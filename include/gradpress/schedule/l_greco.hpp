@@ -35,8 +35,8 @@ struct rank_change {
   int before = 0, after = 0;
 };
 
-/// Collects signals and adjusts ranks. It sends nothing and knows no reducer: `observe` takes what the caller has summed
-/// over the ranks, and `adjust` returns what the caller is to set.
+/// Collects signals and adjusts ranks. It sends nothing and knows no reducer, as `adaptive_ranks` does: `observe` takes what
+/// the caller has summed over the ranks, and `adjust` returns what the caller is to set.
 ///
 /// - Input     the sum over all ranks of gradient plus memory, rows x cols, row-major, the same bits on all ranks. The
 ///             bits decide: ranks that see the same sums choose alike, with no broadcast. Were they to differ, the next
@@ -95,6 +95,8 @@ class l_greco {
   [[nodiscard]] bool wants(std::uint64_t step) const noexcept {
     return step % options_.every >= options_.every - options_.window;
   }
+  /// Does adjust(step) do something, if a tensor was observed?
+  [[nodiscard]] bool adjusts(std::uint64_t step) const noexcept { return step > 0 && step % options_.every == 0; }
   void observe(std::size_t t, std::uint64_t step, std::span<float const> sum) {
     auto& to = at(t);
     if (sum.size() != to.dims.size())
@@ -108,12 +110,13 @@ class l_greco {
   /// What to set before step number `step`; the tensors count as having these ranks from then on.
   std::vector<rank_change> adjust(std::uint64_t step) {
     std::vector<rank_change> changes;
-    if (step == 0 || step % options_.every != 0) return changes;
+    if (!adjusts(step)) return changes;
     std::vector<budget_table> tables;
     std::vector<std::size_t> of;
     for (std::size_t t = 0; t < tensors_.size(); ++t)
       if (auto table = table_of(tensors_[t]); !table.choices.empty())
         tables.push_back(std::move(table)), of.push_back(t);
+    if (tables.empty()) return changes;
     last_ = choose_budgets(tables, options_.alpha, options_.buckets);
     for (std::size_t i = 0; i < of.size() && last_.feasible; ++i) {
       auto& t = tensors_[of[i]];
@@ -123,10 +126,12 @@ class l_greco {
     return changes;
   }
 
+  /// Its rank was changed by another hand, as by a checkpoint.
+  void set_rank(std::size_t t, int now) { at(t).now = now; }
   [[nodiscard]] int rank(std::size_t t) const { return tensors_.at(t).now; }
   [[nodiscard]] std::string const& name(std::size_t t) const { return tensors_.at(t).name; }
   [[nodiscard]] std::size_t size() const noexcept { return tensors_.size(); }
-  /// Bytes, error, budget and feasibility of the last adjustment.
+  /// Bytes, error, budget and feasibility of the last adjustment that knew a tensor's signals.
   [[nodiscard]] budget_plan const& last() const noexcept { return last_; }
 
  private:
