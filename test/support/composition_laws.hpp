@@ -12,6 +12,7 @@
 #include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/reducer.hpp>
 
