@@ -131,6 +131,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   bool empty = false;       // the memory holds zeros, and need be neither read nor written
   bool unkept = false;      // nor was it at the last commit
   bool renewed = false;     // what the projector keeps is of after the last commit
+  bool was_whole = false;   // at the last commit the whole signal travelled
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
@@ -252,7 +253,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
     if (dense_now) return commit_signal(ctx, g, arrived);
-    empty = unkept = renewed = false;
+    empty = unkept = renewed = was_whole = false;
     [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
     if constexpr (direct) {
       keep(ctx, g);
@@ -289,13 +290,15 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void undo() override {
     empty = false;
-    if (unkept) return;
-    if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
-    if constexpr (defers) std::swap(debt, old_debt);
+    if (!unkept) {
+      if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
+      if constexpr (defers) std::swap(debt, old_debt);
+    }
     if constexpr (requires { basis.undo(); })
-      if (!renewed) basis.undo();
+      if (!renewed && (!was_whole || hears_of_whole)) basis.undo();
+    if constexpr (requires { meeting.undo(); })
+      if (!was_whole) meeting.undo();
     renewed = false;
-    if constexpr (requires { meeting.undo(); }) meeting.undo();
   }
 
   void travel_dense(bool yes) override {
@@ -553,14 +556,14 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   void commit_signal(context const& ctx, view<Exec> g, arrival<Exec> arrived) {
     unkept = empty;
     renewed = false;
+    was_whole = true;
     if constexpr (defers)
       if (!empty) std::swap(debt, old_debt), debt.owed = false;
     if (!empty) keep(ctx, g);
     empty = has_addend;
     kernel::divide_copy(ctx.exec, as<float const>(arrived.messages[0]).data(), g.extent(0),
                         static_cast<float>(ctx.world), g.data());
-    if constexpr (requires { use.projector.commit_whole(ctx, dims, in<Exec>(g), basis); })
-      use.projector.commit_whole(ctx, dims, in<Exec>(g), basis);
+    if constexpr (hears_of_whole) use.projector.commit_whole(ctx, dims, in<Exec>(g), basis);
     if constexpr (requires { use.feedback.apply(ctx, g, memory); }) use.feedback.apply(ctx, g, memory);
   }
 
@@ -923,6 +926,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       !direct && has_memory && has_addend &&
       requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) {
     { p.project_sum(ctx, d, v, v, w, s, w) } -> std::same_as<bool>;
+  };
+  /// Does a step that sends the whole signal move what the projector keeps?
+  static constexpr bool hears_of_whole =
+      requires(Pr const& p, context const& ctx, shape d, in<Exec> v, state_of<Pr, Exec>& s) {
+    p.commit_whole(ctx, d, v, s);
   };
   static constexpr bool defers =
       fuses_project && may_owe<F> &&

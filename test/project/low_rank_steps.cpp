@@ -2,6 +2,7 @@
 // What low_rank does in a reducer beyond one plain step.
 #include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
+#include <gradpress/project/refreshed_low_rank.hpp>
 
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/feedback/ef21.hpp>
@@ -273,5 +274,28 @@ TEST_CASE("reducer: statistics count the columns that were drawn anew") {
     require(r.stats().redrawn == 2, "both columns");
     average(r, w, d, 1);
     require(r.stats().redrawn == 2, "and none of a living gradient");
+  });
+}
+
+TEST_CASE("reducer: a rollback of steps that travelled whole leaves factors, turns and clocks as they were") {
+  run_ranks(2, [&](thread_communicator& c) {
+    shape const d{20, 30};
+    auto const check = [&](auto const& projector, char const* what) {
+      host_reducer r{gradpress::serial{}, c};
+      auto const w = r.add("w", d.rows, d.cols, compress_with(projector, error_feedback{}));
+      for (std::uint64_t s = 0; s < 6; ++s) {
+        std::ostringstream before, after;
+        r.save(before);
+        average(r, w, d, s);
+        r.rollback();
+        r.save(after);
+        require(before.str() == after.str(), what);
+        average(r, w, d, s);
+      }
+    };
+    check(low_rank{.rank = 2, .start = 3}, "low_rank");
+    check(alternating_low_rank{.rank = 2, .start = 3}, "alternating_low_rank");
+    check(refreshed_low_rank{.rank = 2, .every = 1}, "refreshed_low_rank, whole in each step");
+    check(refreshed_low_rank{.rank = 2, .every = 2}, "refreshed_low_rank");
   });
 }
