@@ -125,6 +125,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   buffer<Exec> own;           // my decoded contribution, in coefficients; only behind a projector
   buffer<Exec> values, agreed;
   product debt, old_debt;   // of the memory, and of `rest` for a rollback
+  buffer<Exec> rate;        // the learning rate that a memory in units of the model is for; 0 before the first
+  float old_rate = 0;       // the same of what a rollback brings back
+  float wanted_rate = 0;    // as the program has it now
   in<Exec> a, c, x;         // signal, its coefficients, the values to send; alive inside one step
   int rounds = Pr::rounds;  // of the step that began
   bool dense_now = false;   // the whole signal travels, as floats that add up
@@ -137,6 +140,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   tensor_coder(method const& m, context const& ctx, shape d)
       : use(m), dims(d), basis(m.projector, ctx, d), memory(m.feedback, ctx, d), meeting(m.exchange, ctx, d) {
     if constexpr (has_memory) rest = room(d.size());
+    if constexpr (can_follow_rate<F>) rate = kernel::zeros(ctx.exec, "gradpress::rate", 1);
     make_debts(use.projector);
     make_room();
   }
@@ -167,6 +171,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   // ---- one phase, sending side ---------------------------------------------------------------------------------
 
   std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
+    if (ctx.phase == 0) follow_rate(ctx);
     if (dense_now) return write_signal(ctx, g, out);
     if (ctx.phase % steps == 0) prepare(ctx, g);
     if (leads(ctx.phase)) return write_support(ctx, out);
@@ -252,6 +257,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
+    if constexpr (can_follow_rate<F>) old_rate = rate(0);
     if (dense_now) return commit_signal(ctx, g, arrived);
     empty = unkept = renewed = was_whole = false;
     [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
@@ -269,6 +275,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
         use.projector.owe(ctx, dims, mean, mine, basis, debt.basis, debt.factor);
         debt.owed = true;
+        if (!use.feedback.may_owe()) pay(ctx, debt, rest);
         keep(ctx, g);
         use.projector.lift(ctx, dims, mean, basis, g);
       } else if constexpr (has_memory && !keep_first &&
@@ -290,6 +297,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void undo() override {
     empty = false;
+    if constexpr (can_follow_rate<F>) std::swap(rate(0), old_rate);
     if (!unkept) {
       if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
       if constexpr (defers) std::swap(debt, old_debt);
@@ -310,6 +318,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     empty = false;  // whoever visits may write
     basis.visit(v);
     memory.visit(v);
+    if (in_model_units()) v("learning_rate", rate);
     meeting.visit(v);
   }
 
@@ -333,7 +342,15 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     make_room();
     return change;
   }
-  std::string text() const override { return use.text(); }
+  std::string text() const override {
+    if (!in_model_units()) return use.text();
+    auto const now = wanted_rate == 0 ? rate(0) : wanted_rate;
+    return use.text() + " at the learning rate " + detail::knob_text(now);
+  }
+  bool learning_rate(float now) override {
+    wanted_rate = now;
+    return in_model_units();
+  }
   std::string value(std::string_view knob) const override {
     auto copy = use;
     std::size_t of_projector = 0;
@@ -665,10 +682,34 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
                                           to);
     return use.projector.project_sum(ctx, dims, g, e, signal, basis, to);
   }
-  /// Relieves the memory of what it owes: the same numbers as if it had never owed it.
-  void settle([[maybe_unused]] context const& ctx) {
+  /// Relieves the memory of what it owes, the same numbers as if it had never owed it, and brings it into the units of
+  /// the learning rate as it is now; false, and in the old units, if it has numbers that are too large for that.
+  bool settle([[maybe_unused]] context const& ctx) {
     if constexpr (defers)
       if (debt.owed) pay(ctx, debt, use.feedback.addend(memory));
+    if constexpr (can_follow_rate<F>) {
+      if (wanted_rate == 0 || wanted_rate == rate(0)) return true;
+      if (in_model_units() && rate(0) != 0 && !use.feedback.rescale(ctx, rate(0) / wanted_rate, memory)) return false;
+      rate(0) = wanted_rate;
+    }
+    return true;
+  }
+  bool in_model_units() const {
+    if constexpr (can_follow_rate<F>) return use.feedback.in_model_units();
+    return false;
+  }
+  /// The first thing of a step.
+  void follow_rate([[maybe_unused]] context const& ctx) {
+    if constexpr (can_follow_rate<F>) {
+      if (in_model_units() && wanted_rate == 0 && rate(0) == 0)
+        throw configuration_error(
+            "a memory in units of the model needs the learning rate; call "
+            "reducer.learning_rate(rate) before average");
+      if (!in_model_units())
+        rate(0) = wanted_rate;
+      else if (wanted_rate != rate(0))
+        require(settle(ctx), "the memory, in units of the new learning rate, is not finite");
+    }
   }
   void pay(context const& ctx, product& what, buffer<Exec> const& from) {
     if constexpr (defers) {
@@ -933,7 +974,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     p.commit_whole(ctx, d, v, s);
   };
   static constexpr bool defers =
-      fuses_project && may_owe<F> &&
+      fuses_project && can_owe<F> &&
       requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) {
     { p.project_owed(ctx, d, v, v, v, v, w, s, w) } -> std::same_as<bool>;
   };

@@ -177,6 +177,7 @@ class reducer {
   statistics statistics_;
   std::unique_ptr<counted_transport> counted_;  // null unless somebody watches
   bool can_roll_back_ = false;
+  float learning_rate_ = 0;  // before anybody said: 0
 
  public:
   /// Names a tensor of one reducer.
@@ -312,6 +313,21 @@ class reducer {
     tensors_[t.index]->of->schedules.push_back({std::move(name), std::move(schedule), value});
   }
 
+  /// The learning rate of the next steps, for memories in units of the model: what they keep is worth the same step of
+  /// the model after a change. Others do not ask. All ranks must say the same before the same step; the next `average`
+  /// compares. Throws `configuration_error` unless it is a positive number, and has then changed nothing.
+  void learning_rate(double rate) {
+    learning_rate_ = checked_rate(rate);
+    for (auto& u : units_) tell_rate(*u, learning_rate_);
+  }
+  /// The same for one tensor, or the group that it belongs to, where parameters have rates of their own.
+  void learning_rate(tensor t, double rate) {
+    if (t.index >= tensors_.size())
+      throw configuration_error("gradpress: rank " + std::to_string(rank()) +
+                                ": a learning rate was set of a tensor that this reducer does not know");
+    tell_rate(*tensors_[t.index]->of, checked_rate(rate));
+  }
+
   /// Calls observer(measurement) at the end of every step of this tensor, or of the group that it belongs to; after the
   /// step stands, so what the observer throws leaves `average` and undoes nothing. A null observer ends it. One
   /// observer a tensor. Costs a few passes over the tensor and the clock; nothing where nobody watches.
@@ -410,6 +426,7 @@ class reducer {
       throw;
     }
     can_roll_back_ = false;
+    for (auto& m : tensors_) label(*m);
     for (auto& u : units_)
       for (auto& f : u->schedules) f.applied = std::numeric_limits<double>::quiet_NaN();
   }
@@ -474,6 +491,7 @@ class reducer {
     u->key = digest{}.add(name).value();
     using worker = tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>>;
     u->live = std::make_unique<worker>(method, context(*u, 0), dims);
+    u->live->learning_rate(learning_rate_);
     arena_->release();
     if constexpr (leading<S>) u->lanes.push_back(lane_for(all_gather{}, support_kind));
     if constexpr (agreeing<Q>) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
@@ -511,6 +529,18 @@ class reducer {
     if (m.of->choice != nullptr && options_.link)
       m.method += " over " + text_of(options_.link->sum) + " and " + text_of(options_.link->gather);
     if (m.of->choice != nullptr && m.of->dense_now) m.method += ", dense";
+  }
+  void tell_rate(unit& u, float rate) {
+    if (u.live->learning_rate(rate))
+      for (auto* m : u.members) label(*m);
+  }
+  float checked_rate(double rate) const {
+    auto const as_stored = static_cast<float>(rate);
+    if (!(as_stored > 0) || !std::isfinite(as_stored))
+      throw configuration_error("gradpress: rank " + std::to_string(rank()) + ": the learning rate is " +
+                                detail::knob_text(rate) +
+                                "; memories in units of the model need a positive number: leave out steps without one");
+    return as_stored;
   }
   static std::string text_of(link_cost const& c) {
     return detail::knob_text(c.alpha) + " s + " + detail::knob_text(c.beta) + " s/byte";

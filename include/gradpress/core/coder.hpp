@@ -66,6 +66,9 @@ class coder {
   /// Of a knob, as text that `set` takes; throws as it does where there is no such knob.
   [[nodiscard]] virtual std::string value(std::string_view knob) const = 0;
 
+  /// Tells a memory in units of the model what the learning rate is from the next step on; false if there is none.
+  virtual bool learning_rate(float) = 0;
+
   /// From the next step on the whole signal travels as floats that add up, in one phase, and nothing is left for the
   /// memory; or no longer. Only where the method's exchange weighs that.
   virtual void travel_dense(bool) = 0;
