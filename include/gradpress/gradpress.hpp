@@ -22,6 +22,7 @@
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
+#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/diana.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/ef21_sgdm.hpp>

@@ -332,7 +332,14 @@ class attack {
       auto const again = damaged_copy(chunks[0], i == 0);
       in_bytes<host> const same[] = {first.view(), again.view()};
       guarded<std::byte> out(sizes[0]);
-      judge([&] { s_.mine->recode(ctx, 0, same, bytes<host>(out.get(), out.size())); });
+      judge([&] {
+        auto const [from, length] = s_.mine->chunk_of(ctx, 0);
+        guarded<float> mean(length);
+        view<host> const floats(mean.get(), length);
+        s_.mine->mean_of(ctx, from, same, floats);
+        s_.mine->recode(ctx, 0, floats, bytes<host>(out.get(), out.size()));
+        if (!mean.intact()) complain("a mean was written outside its room");
+      });
       s_.here->release();
       if (!out.intact()) complain("an encoding of a mean wrote outside its chunk");
     }
