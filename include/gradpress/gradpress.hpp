@@ -19,6 +19,7 @@
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
