@@ -18,6 +18,7 @@
 #include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/majority_vote.hpp>
 #include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
@@ -41,6 +42,7 @@
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>

@@ -16,6 +16,7 @@
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/select/adacomp.hpp>
@@ -412,7 +413,8 @@ TEST_CASE("mutation: messages without indices, and sums") {
 
 TEST_CASE("mutation: chunks") {
   attack_all(rounds, vector, compress_with(sign32, memory, scatter_reduce{}), compress_with(int4, scatter_reduce{}),
-             compress_with(log8, scatter_reduce{}), compress_with(bf16{}, memory));
+             compress_with(log8, scatter_reduce{}), compress_with(bf16{}, memory),
+             compress_with(sign_bits{}, scatter_reduce{}));
 }
 
 TEST_CASE("mutation: factors of matrices") {
