@@ -190,7 +190,7 @@ void falling(std::string const& name, gp::error_feedback const& memory, records&
 }
 void solve_falling(records& to) {
   falling("gradient", {}, to);
-  falling("ratio", {.units = gp::memory_units::model}, to);
+  falling("ratio", {.units = gp::residual_units::model}, to);
   falling("model", {}, to);
 }
 
