@@ -27,6 +27,9 @@
 #include <gradpress/feedback/ef21_sgdm.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/metrics/csv.hpp>
+#include <gradpress/optimizer/def.hpp>
+#include <gradpress/optimizer/driver.hpp>
+#include <gradpress/optimizer/sgd.hpp>
 #include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/gram_refreshed_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>
