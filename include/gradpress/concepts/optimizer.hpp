@@ -72,6 +72,7 @@ concept has_point = requires(W w, M const m, turn<probe> const& t) {
 /// | `M::needs`                      | memory_need     | optional: of the compressor; `any`                         |
 /// | `M::compressors`                | int             | optional: how many it uses, 1 or 2                         |
 /// | `M::averages`                   | bool            | optional: it uses `channel::mean`                          |
+/// | `M::returns_mean`               | bool            | optional, with `averages`: its model is a mean over ranks  |
 /// | `m.check()`                     | void            | throws `configuration_error` about a knob out of range     |
 /// | `m.gradients(step)`             | int             | optional: how many this step takes; 1                      |
 /// | `m.samples(step)`               | int             | optional: of how many samples; one a gradient, or one for all |
@@ -90,8 +91,8 @@ concept has_point = requires(W w, M const m, turn<probe> const& t) {
 /// | `w.undo()`                      | void   | takes the last commit back, bit for bit; `point` follows             |
 /// | `w.visit(v)`                    | void   | `v(name, data, n)` for everything a checkpoint keeps                 |
 /// | `w.shared()`                    | float* | what is equal on all ranks; null: the user's parameters              |
-/// | `w.ask_model(m, t)`             | float* | optional, with `averages`: what must be averaged for the model, null if nothing |
-/// | `w.model(m, t, mean)`           | void   | optional, after it: parameters become the model                      |
+/// | `w.ask_model(m, t)`             | float* | with `returns_mean`: what must be averaged for the model, null if nothing |
+/// | `w.model(m, t, mean)`           | void   | optional: parameters become the model, by that mean or null          |
 /// | `w.ask_upkeep(m, t)`            | float* | with `m.upkeep`: what to exchange, null if nothing                   |
 /// | `w.upkeep(m, t, got, rest)`     | void   | with it: what came of it, and what was not delivered, if that travels by `second` |
 template <class M>

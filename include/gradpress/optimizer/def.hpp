@@ -40,13 +40,7 @@ struct def {
   template <class Exec>
   using worker = detached<Exec>;
 
-  void check() const {
-    detail::check_learning_rate(name, learning_rate);
-    detail::check_momentum(name, momentum);
-    detail::check_knob(name, lambda >= 0 && lambda <= 1, "lambda", "lie in [0, 1]", lambda);
-    detail::check_decay(name, weight_decay);
-    detail::check_knob(name, local_steps >= 1, "local_steps", "be at least 1", local_steps);
-  }
+  void check() const { detail::check_detached(name, learning_rate, momentum, lambda, weight_decay, local_steps); }
   [[nodiscard]] int gradients(training_step) const noexcept { return local_steps; }
   [[nodiscard]] detached_numbers numbers() const noexcept {
     return {{static_cast<float>(learning_rate), static_cast<float>(momentum), static_cast<float>(weight_decay), false},

@@ -16,6 +16,17 @@ struct detached_numbers {
   float lambda = 0;
 };
 
+namespace detail {
+inline void check_detached(std::string_view method, double rate, double momentum, double lambda, double decay,
+                           int local_steps) {
+  check_learning_rate(method, rate);
+  check_momentum(method, momentum);
+  check_knob(method, lambda >= 0 && lambda <= 1, "lambda", "lie in [0, 1]", lambda);
+  check_decay(method, decay);
+  check_knob(method, local_steps >= 1, "local_steps", "be at least 1", local_steps);
+}
+}  // namespace detail
+
 /// - State   x (the same on all ranks), the local momentum, a spare of each: 16 bytes a parameter; with local steps 4 more.
 /// - Gradient memory is used: after the last gradient of a step it holds eta m, and after the step the mean update.
 template <class Exec>

@@ -263,7 +263,7 @@ class driver {
   void model() {
     if (in_step()) throw misuse("model was called inside a step; take its gradients first");
     [[maybe_unused]] bool asks = false;
-    if constexpr (averages && requires(worker & w, turn<Exec> const& t) { w.ask_model(method_, t); }) {
+    if constexpr (requires { requires Method::returns_mean; }) {
       can_undo_ = false;
       for (auto& m : members_) {
         m->exchanged = m->work->ask_model(method_, turn_of(*m));
