@@ -22,8 +22,9 @@ namespace gradpress {
 ///             compressors, and no reset changes it.
 /// - Edges     reset_every = 1 with a second compressor without loss is local momentum SGD, averaged in every step.
 /// - Compressor both with `error_feedback`, which tells what was not delivered, or without loss.
-/// - Source    Xie, Zheng, Koyejo, Gupta, Li, Lin, CSER, NeurIPS 2020, algorithm 2 (CSER) with the local momentum of
-///             algorithm 4 (M-CSER). Differs: x and e_i are kept and not w_i, so that replicas of x stay equal to the bit.
+/// - Source    Xie, Zheng, Koyejo, Gupta, Li, Lin, CSER: Communication-efficient SGD with Error Reset, NeurIPS 2020; order of
+///             momentum, decay and reset as in the code of DEF's authors. Differs: x and e_i are kept and not w_i, so that
+///             replicas of x stay equal to the bit; and the sign of e_i, which is what is owed.
 struct cser {
   double learning_rate = 0.1;
   double momentum = 0.9;    ///< in [0, 1)

@@ -24,8 +24,8 @@ namespace gradpress {
 /// - Units     `probability` as density of the compressor balances both kinds of steps: K / n for random-K.
 /// - Edges     probability = 1 is gradient descent without momentum, bit for bit; without compression too, to rounding.
 /// - Compressor unbiased and without a memory: G is the memory. A biased one drifts until the next whole step.
-/// - Source    Gorbunov, Burlachenko, Li, Richtarik, MARINA, ICML 2021, algorithm 1, and VR-MARINA for mini-batches,
-///             algorithm 3. Differs: any compressor; the whole gradient is of the same mini-batch, not of a larger one.
+/// - Source    Gorbunov, Burlachenko, Li, Richtarik, MARINA, ICML 2021, and its VR-MARINA for mini-batches. Differs: any
+///             compressor; a whole step takes the same mini-batch, where the paper takes all samples or a larger one.
 struct marina {
   double learning_rate = 0.1;
   double probability = 0.1;  ///< of a whole gradient, in (0, 1]

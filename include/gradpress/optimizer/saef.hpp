@@ -15,8 +15,10 @@ namespace gradpress {
 /// - Law       neither x nor the mean of the e_i is changed by an average.
 /// - Edges     average_every = 0 never averages. One rank: w is momentum SGD, to rounding, by any compressor.
 /// - Compressor, decay, units, memory as `def`. An average settles what a memory owes.
-/// - Source    Xu, Huo, Huang, Step-Ahead Error Feedback for Distributed Training with Compressed Gradient, AAAI 2021; as
-///             the baseline in the code of DEF. Differs: any compressor.
+/// - Source    Xu, Huo, Huang, Step-Ahead Error Feedback for Distributed Training with Compressed Gradient, AAAI 2021; order
+///             of momentum, decay and average as in the code of DEF's authors. Differs: any compressor, the model's units
+///             instead of a ratio of learning rates, and the gradient after an average is taken where it led, not where
+///             the rank stood before it.
 struct saef {
   double learning_rate = 0.1;
   double momentum = 0.9;    ///< in [0, 1)
