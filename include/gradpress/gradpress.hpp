@@ -30,6 +30,7 @@
 #include <gradpress/optimizer/cser.hpp>
 #include <gradpress/optimizer/def.hpp>
 #include <gradpress/optimizer/def_a.hpp>
+#include <gradpress/optimizer/dgc.hpp>
 #include <gradpress/optimizer/dist_ef_sgd.hpp>
 #include <gradpress/optimizer/driver.hpp>
 #include <gradpress/optimizer/marina.hpp>

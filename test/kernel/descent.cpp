@@ -40,12 +40,12 @@ TEST_CASE("kernel/descent: momentum, as signal and as a step, is what a plain lo
         }
         guarded<float> const m_expected(m_want), signal_expected(signal_want), x_expected(x_want), w_expected(w);
         guarded<float> m_in(m, 4), g_in(g, 4), x(w, 4), m_out(n, 4), signal(n, 4), before(n, 4);
-        kernel::momentum_signal(host{}, k, m_in.get(), g_in.get(), x.get(), m_out.get(), signal.get(), n);
+        kernel::descent_signal(host{}, k, m_in.get(), g_in.get(), x.get(), m_out.get(), signal.get(), n);
         CHECK((m_out.same(m_expected) && signal.same(signal_expected)));
         kernel::momentum_descent(host{}, k, m_in.get(), g_in.get(), x.get(), m_out.get(), before.get(), n);
         CHECK((m_out.same(m_expected) && x.same(x_expected) && before.same(w_expected)));
-        kernel::momentum_signal(host{}, k, m_in.get(), g_in.get(), before.get(), m_in.get(), g_in.get(),
-                                n);  // in place
+        kernel::descent_signal(host{}, k, m_in.get(), g_in.get(), before.get(), m_in.get(), g_in.get(),
+                               n);  // in place
         CHECK((m_in.same(m_expected) && g_in.same(signal_expected)));
         CHECK((m_out.intact() && signal.intact() && before.intact() && x.intact() && m_in.intact() && g_in.intact()));
       }

@@ -38,6 +38,7 @@ struct turn {
 enum class memory_need {
   none,      ///< must have none: the method keeps the estimate itself
   residual,  ///< must tell what was not delivered, as `error_feedback` does; lossless compressors need none
+  momentum,  ///< must run the momentum itself, as `momentum_correction` does; lossless compressors need none
   any
 };
 
@@ -74,6 +75,7 @@ concept has_point = requires(W w, M const m, turn<probe> const& t) {
 /// | `M::averages`                   | bool            | optional: it uses `channel::mean`                          |
 /// | `M::returns_mean`               | bool            | optional, with `averages`: its model is a mean over ranks  |
 /// | `m.check()`                     | void            | throws `configuration_error` about a knob out of range     |
+/// | `m.check_memory(feedback)`      | void            | optional: the same about the memory of a compressor        |
 /// | `m.gradients(step)`             | int             | optional: how many this step takes; 1                      |
 /// | `m.samples(step)`               | int             | optional: of how many samples; one a gradient, or one for all |
 /// | `m.way(step)`                   | channel         | optional: by which the step travels                        |

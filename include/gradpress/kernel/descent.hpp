@@ -17,8 +17,8 @@ struct momentum_numbers {
 
 namespace detail {
 
-GRADPRESS_UNFUSED inline void momentum_range(momentum_numbers k, float const* m, float const* g, float const* w,
-                                             float* m_out, float* signal, std::size_t n) noexcept {
+GRADPRESS_UNFUSED inline void descent_signal_range(momentum_numbers k, float const* m, float const* g, float const* w,
+                                                   float* m_out, float* signal, std::size_t n) noexcept {
   GRADPRESS_UNFUSED_BODY
   for (std::size_t i = 0; i < n; ++i) {
     float const shrink = k.decay * w[i], d = k.decay == 0.f ? g[i] : g[i] + shrink;
@@ -34,6 +34,18 @@ GRADPRESS_UNFUSED inline void momentum_descent_range(momentum_numbers k, float c
     float const was = x[i], shrink = k.decay * was, d = k.decay == 0.f ? u[i] : u[i] + shrink;
     float const old = k.momentum * m[i], now = old + d, ahead = k.momentum * now;
     float const down = k.rate * (k.nesterov ? d + ahead : now);
+    before[i] = was;
+    m_out[i] = now;
+    x[i] = was - down;
+  }
+}
+GRADPRESS_UNFUSED inline void decay_descent_range(momentum_numbers k, float const* m, float const* u, float* x,
+                                                  float* m_out, float* before, std::size_t n) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  for (std::size_t i = 0; i < n; ++i) {
+    float const was = x[i], d = k.decay * was;
+    float const old = k.momentum * m[i], now = old + d, ahead = k.momentum * now;
+    float const down = k.rate * (u[i] + (k.nesterov ? d + ahead : now));
     before[i] = was;
     m_out[i] = now;
     x[i] = was - down;
@@ -90,19 +102,29 @@ inline void collect_step_range(float const* x, float const* c, float const* e, f
 /// d = g + decay w; m_out = momentum m + d; signal = rate m_out, or rate (d + momentum m_out) with Nesterov's form.
 /// signal may be g, m_out may be m.
 template <class Exec>
-void momentum_signal(Exec const& exec, momentum_numbers k, float const* m, float const* g, float const* w, float* m_out,
-                     float* signal, std::size_t n) {
-  for_ranges(exec, "gradpress::kernel::momentum_signal", n, dense_grain, [&](std::size_t at, std::size_t to) {
-    detail::momentum_range(k, m + at, g + at, w + at, m_out + at, signal + at, to - at);
+void descent_signal(Exec const& exec, momentum_numbers k, float const* m, float const* g, float const* w, float* m_out,
+                    float* signal, std::size_t n) {
+  for_ranges(exec, "gradpress::kernel::descent_signal", n, dense_grain, [&](std::size_t at, std::size_t to) {
+    detail::descent_signal_range(k, m + at, g + at, w + at, m_out + at, signal + at, to - at);
   });
 }
 
-/// before = x, then x less the signal that `momentum_signal` gives of (m, u, x), in one pass. m_out may be m.
+/// before = x, then x less the signal that `descent_signal` gives of (m, u, x), in one pass. m_out may be m.
 template <class Exec>
 void momentum_descent(Exec const& exec, momentum_numbers k, float const* m, float const* u, float* x, float* m_out,
                       float* before, std::size_t n) {
   for_ranges(exec, "gradpress::kernel::momentum_descent", n, dense_grain, [&](std::size_t at, std::size_t to) {
     detail::momentum_descent_range(k, m + at, u + at, x + at, m_out + at, before + at, to - at);
+  });
+}
+
+/// As `momentum_descent`, with momentum for the decay alone: before = x, d = decay x, m_out = momentum m + d,
+/// x -= rate (u + m_out), or rate (u + d + momentum m_out) with Nesterov's form.
+template <class Exec>
+void decay_descent(Exec const& exec, momentum_numbers k, float const* m, float const* u, float* x, float* m_out,
+                   float* before, std::size_t n) {
+  for_ranges(exec, "gradpress::kernel::decay_descent", n, dense_grain, [&](std::size_t at, std::size_t to) {
+    detail::decay_descent_range(k, m + at, u + at, x + at, m_out + at, before + at, to - at);
   });
 }
 

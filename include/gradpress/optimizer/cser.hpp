@@ -77,8 +77,8 @@ struct cser {
       kernel::lean(t.exec, 1.f, x_.now.data(), error_.now.data(), w_.data(), n_);
     }
     float* take(cser const& use, turn<Exec> const& t, view<Exec> g) {
-      kernel::momentum_signal(t.exec, use.numbers(), momentum_.now.data(), g.data(), w_.data(), momentum_.spare.data(),
-                              g.data(), n_);
+      kernel::descent_signal(t.exec, use.numbers(), momentum_.now.data(), g.data(), w_.data(), momentum_.spare.data(),
+                             g.data(), n_);
       return g.data();
     }
     void commit(cser const&, turn<Exec> const& t, in<Exec> update) {

@@ -56,8 +56,8 @@ class detached {
   float* take(Method const& use, turn<Exec> const& t, view<Exec> g) {
     bool const first = t.gradient == 0, last = t.gradient + 1 == t.of;
     auto* const before = first ? momentum_.now.data() : momentum_.spare.data();
-    kernel::momentum_signal(t.exec, use.numbers().descent, before, g.data(), w_.data(), momentum_.spare.data(),
-                            g.data(), n_);
+    kernel::descent_signal(t.exec, use.numbers().descent, before, g.data(), w_.data(), momentum_.spare.data(), g.data(),
+                           n_);
     if (first && last) return g.data();
     if (sum_.extent(0) != n_) sum_ = unwritten<Exec>("gradpress::sum", n_);
     if (first)

@@ -45,6 +45,12 @@ concept keeps_residual = remembers<F> && requires(F const& f, state_of<F, concep
   f.addend(s);
 };
 
+/// It runs a momentum of its own.
+template <class F>
+concept keeps_momentum = remembers<F> && requires(F const& f) {
+  { f.momentum } -> std::convertible_to<double>;
+};
+
 template <class M>
 constexpr memory_need need_of() {
   if constexpr (requires { M::needs; })
@@ -170,6 +176,8 @@ class driver {
     if (values.size() != dims.size())
       throw misuse("parameter '" + name + "' has " + std::to_string(values.size()) + " elements where its shape has " +
                    std::to_string(dims.size()));
+    if constexpr (!lossless && (requires { method_.check_memory(own.feedback); } && ...))
+      (method_.check_memory(own.feedback), ...);
     auto m = std::make_unique<member>();
     m->name = name;
     m->n = dims.size();
@@ -397,6 +405,12 @@ class driver {
     place();
   }
 
+  /// What the reducer knows a parameter as, for `reducer.set`, `follow` and `watch` of its compressor.
+  [[nodiscard]] handle tensor(parameter p, channel by = channel::first) const {
+    auto const& h = members_.at(p.index)->ways[static_cast<std::size_t>(by)];
+    if (!h) throw misuse("'" + members_[p.index]->name + "' does not travel that way");
+    return *h;
+  }
   /// Steps that have been taken.
   [[nodiscard]] std::uint64_t step() const noexcept { return number_; }
   /// With its knobs as they are now.
