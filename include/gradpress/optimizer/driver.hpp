@@ -79,6 +79,10 @@ consteval bool explain_memory() {
                 "train_with: this optimizer is built on what was not delivered; compose its compressor with "
                 "error_feedback{}, or leave the parameter uncompressed.");
   static_assert(
+      is_lossless<C> || need_of<M>() != memory_need::momentum || keeps_momentum<F>,
+      "train_with: this optimizer leaves the momentum to the compressor's memory; compose its compressor with "
+      "momentum_correction{}, or leave the parameter uncompressed.");
+  static_assert(
       need_of<M>() != memory_need::none || !remembers<F>,
       "train_with: this optimizer keeps the estimate of the gradient itself; compose its compressor without a "
       "feedback.");
