@@ -31,7 +31,7 @@ struct turn {
   std::uint64_t step = 0;
   int gradient = 0, of = 1;  ///< number `gradient` of `of` in this step
   view<Exec> parameters;     ///< the user's memory
-  buffer<Exec> residual;     ///< of the first channel: what was not delivered yet; empty where nothing is kept
+  buffer<Exec> residual;  ///< of the first channel, if the method reads it: what is owed; empty where nothing is kept
 };
 
 /// What a method asks of the compressor's memory.
@@ -71,6 +71,7 @@ concept has_point = requires(W w, M const m, turn<probe> const& t) {
 /// | `M::knobs`                      | tuple           | as of any policy; `driver.set` and `driver.follow` change them |
 /// | `m.learning_rate`               | double          | one of them                                                |
 /// | `M::needs`                      | memory_need     | optional: of the compressor; `any`                         |
+/// | `M::reads_residual`             | bool            | optional: whether `turn::residual` is filled in            |
 /// | `M::compressors`                | int             | optional: how many it uses, 1 or 2                         |
 /// | `M::averages`                   | bool            | optional: it uses `channel::mean`                          |
 /// | `M::returns_mean`               | bool            | optional, with `averages`: its model is a mean over ranks  |

@@ -34,6 +34,7 @@ struct dist_ef_sgd {
       std::tuple{knob{"learning_rate", &dist_ef_sgd::learning_rate}, knob{"momentum", &dist_ef_sgd::momentum},
                  knob{"weight_decay", &dist_ef_sgd::weight_decay}, knob{"nesterov", &dist_ef_sgd::nesterov}};
   static constexpr memory_need needs = memory_need::residual;
+  static constexpr bool reads_residual = false;
   template <class Exec>
   using worker = detached<Exec>;
 

@@ -58,6 +58,14 @@ constexpr memory_need need_of() {
   else
     return memory_need::any;
 }
+/// Reading what is owed settles it, which costs; who does not need it does not ask.
+template <class M>
+constexpr bool reads_residual_of() {
+  if constexpr (requires { M::reads_residual; })
+    return M::reads_residual;
+  else
+    return need_of<M>() == memory_need::residual;
+}
 template <class M>
 constexpr std::size_t compressors_of() {
   if constexpr (requires { M::compressors; })
@@ -426,7 +434,9 @@ class driver {
   bool in_step() const { return asked_ || gradient_ > 0; }
   training_step now() const { return {number_, reducer_->seed()}; }
   turn<Exec> turn_of(member& m) const {
-    return {reducer_->space(), number_, gradient_, of_, m.parameters, reducer_->residual(*m.ways[0])};
+    turn<Exec> t{reducer_->space(), number_, gradient_, of_, m.parameters, {}};
+    if constexpr (detail::reads_residual_of<Method>()) t.residual = reducer_->residual(*m.ways[0]);
+    return t;
   }
   int count() const {
     if constexpr (requires { method_.gradients(now()); })
