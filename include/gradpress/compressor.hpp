@@ -336,6 +336,15 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     meeting.visit(v);
   }
 
+  buffer<Exec> residual([[maybe_unused]] context const& ctx) override {
+    if constexpr (has_addend) {
+      settle(ctx);
+      empty = false;  // whoever has it may write
+      return use.feedback.addend(memory);
+    }
+    return {};
+  }
+
   std::size_t redrawn() const override {
     if constexpr (requires { basis.redrawn; }) return dense_now ? 0 : basis.redrawn;
     return 0;

@@ -30,6 +30,16 @@
 #include <gradpress/feedback/ef21_sgdm.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/metrics/csv.hpp>
+#include <gradpress/optimizer/cser.hpp>
+#include <gradpress/optimizer/def.hpp>
+#include <gradpress/optimizer/def_a.hpp>
+#include <gradpress/optimizer/dgc.hpp>
+#include <gradpress/optimizer/dist_ef_sgd.hpp>
+#include <gradpress/optimizer/driver.hpp>
+#include <gradpress/optimizer/marina.hpp>
+#include <gradpress/optimizer/saef.hpp>
+#include <gradpress/optimizer/sgd.hpp>
+#include <gradpress/optimizer/signum.hpp>
 #include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/gram_refreshed_low_rank.hpp>
 #include <gradpress/project/low_rank.hpp>

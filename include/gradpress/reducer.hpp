@@ -176,6 +176,7 @@ class reducer {
   failure failure_;
   statistics statistics_;
   std::unique_ptr<counted_transport> counted_;  // null unless somebody watches
+  std::string declared_;
   bool can_roll_back_ = false;
   float learning_rate_ = 0;  // before anybody said: 0
 
@@ -363,6 +364,9 @@ class reducer {
     stage(t, gradient.data(), gradient.size());
   }
 
+  /// Lets the next `average` fail on all ranks, for a tensor that this rank cannot stage: others may have.
+  void fail(tensor t, std::string const& why) { fail_stage(t, why); }
+
   /// Replaces every staged gradient by its mean over the ranks, in place.
   ///
   /// Throws the same exception on all ranks: `configuration_error` (ranks differ, wrong sizes), `non_finite_error`,
@@ -409,6 +413,19 @@ class reducer {
     can_roll_back_ = false;
   }
 
+  /// Text that must be equal on all ranks, compared before every step as methods are: what uses this reducer, and how.
+  void declare(std::string text) { declared_ = std::move(text); }
+
+  /// What of a tensor's gradients was not delivered yet, one float an element: what is added to the next gradient. Empty
+  /// where its method has no such memory. It may be written between steps, and a rollback then takes back the last
+  /// step and what was written. Valid until the next `average` or `rollback`.
+  [[nodiscard]] buffer<Exec> residual(tensor t) {
+    auto const& m = *tensors_.at(t.index);
+    auto const all = m.of->live->residual(context(*m.of, 0));
+    arena_->release();
+    return all.extent(0) == 0 ? all : part_of(all, m);
+  }
+
   /// Writes this rank's memories and factors, keyed by tensor name. A file a rank.
   void save(std::ostream& to) { checkpoint::write(to, header(), fields(), changed_knobs()); }
   /// Reads what `save` wrote on this rank number of a world of this size, knobs as they were set then included. All or
@@ -434,6 +451,8 @@ class reducer {
   [[nodiscard]] statistics const& stats() const noexcept { return statistics_; }
   void reset_statistics() noexcept { statistics_ = {}; }
   [[nodiscard]] std::uint64_t step_number() const noexcept { return number_; }
+  [[nodiscard]] std::uint64_t seed() const noexcept { return options_.seed; }
+  [[nodiscard]] Exec const& space() const noexcept { return exec_; }
   /// Fused messages a phase: how many groups of tensors cannot travel together.
   [[nodiscard]] std::size_t lanes() const noexcept { return lanes_.size(); }
   /// How a tensor whose exchange is `automatic` travels, and why: "dense: ..." or the name of an exchange and the times
@@ -649,6 +668,7 @@ class reducer {
   void agree() {
     consensus_.clear();
     for (auto const* t : by_name_) consensus_.add(t->name, t->dims, t->method, t->staged);
+    if (!declared_.empty()) consensus_.add("what uses this reducer", {}, declared_, true);
     for (auto& u : units_) collect(*u);
     guarded(0, "agreement", [&] { statistics_.control_bytes += consensus_.agree(*comm_, options_.seed, number_); });
   }

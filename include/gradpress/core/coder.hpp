@@ -56,6 +56,9 @@ class coder {
   /// Takes the last commit's memories and factors back.
   virtual void undo() = 0;
   virtual void visit(step<Exec> const&, visitor const&) = 0;
+  /// What of the signals was not delivered yet, where the signal is the gradient plus that; else empty. Between steps it
+  /// may be written.
+  virtual buffer<Exec> residual(step<Exec> const&) = 0;
   /// Columns of the projector's factors that had vanished and were drawn anew at the last commit.
   [[nodiscard]] virtual std::size_t redrawn() const = 0;
 
