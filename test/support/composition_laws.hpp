@@ -134,7 +134,7 @@ template <class Pr, class S, class Q, class F, class X, class I>
 std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, int rank) {
   std::uint64_t total = 0;
   for (int round = 0; round < Pr::rounds; ++round) {
-    std::uint64_t body = 0, first_chunks = 0, sums = 0, parts = 0, rounded = 0;
+    std::uint64_t body = 0, first_chunks = 0, sums = 0, parts = 0, rounded = 0, down = 0;
     for (auto const& t : case_tensors()) {
       auto const n = c.projector.coefficients(t.dims, round), k = c.selector.max_kept(n);
       body += (S::where == support::own ? c.indices.index_bytes(n, k) : 0) + pad4(c.quantizer.code_bytes(k));
@@ -146,7 +146,11 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
         std::size_t grain = 1;
         if constexpr (requires { c.quantizer.grain(); }) grain = c.quantizer.grain();
         auto const grains = (n + grain - 1) / grain;
-        first_chunks += pad4(c.quantizer.code_bytes(std::min(n, (grains + ranks - 1) / ranks * grain)));
+        auto const first = std::min(n, (grains + ranks - 1) / ranks * grain);
+        first_chunks += pad4(c.quantizer.code_bytes(first));
+        if constexpr (requires { c.exchange.down; }) down += pad4(c.exchange.down.code_bytes(first));
+      } else if constexpr (requires { c.exchange.down; }) {
+        down += pad4(c.exchange.down.code_bytes(n));
       }
     }
     if constexpr (agreeing<Q>) total += 4 * case_tensors().size();  // one float a tensor, in the phase before
@@ -154,6 +158,12 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
     if constexpr (std::same_as<X, all_gather>) total += body + (c.kind.combines == combination::sum ? 0 : 32);
     if constexpr (std::same_as<X, gather_top_k>) total += body + 32;
     if constexpr (std::same_as<X, scatter_reduce>) total += static_cast<std::uint64_t>(P) * (32 + first_chunks);
+    if constexpr (requires { c.exchange.down; }) {
+      if constexpr (chunks_tensors<X>)
+        total += static_cast<std::uint64_t>(P - 1) * (32 + first_chunks) + 32 + down;
+      else
+        total += 32 + (rank == c.exchange.root ? down : body);
+    }
     if constexpr (std::same_as<X, recursive_doubling>) {  // hops: of the powers of two, and two of the fold
       std::uint64_t hops = 0;
       for (int d = 1; d < P; d *= 2) ++hops;
@@ -377,6 +387,12 @@ void check_exchanges(Pr p, S s, Q q, F f, tally& count) {
   check_if_legal(p, s, q, f, ok_top_k{.period = 4, .rebalance = 3}, count);
   if constexpr (gtop_k::accepts(kind_of<Pr, S, Q>))
     check_if_legal(p, s, q, f, gtop_k{.dropped = put_back::published}, count);
+}
+/// Exchanges that round the mean once more, for whose loss the reducing rank's own memory answers.
+template <class Pr, class S, class Q, class X>
+void check_served(Pr p, S s, Q q, X x, tally& count) {
+  check_if_legal(p, s, q, error_feedback{}, x, count);
+  check_if_legal(p, s, q, ef21{}, x, count);
 }
 /// Coded indices travel by all_gather and nowhere else.
 template <class S, class Q, class I>
