@@ -10,6 +10,7 @@
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/feedback/ef21.hpp>
+#include <gradpress/method/predictive.hpp>
 #include <gradpress/project/random_projection.hpp>
 #include <gradpress/project/square_view.hpp>
 #include <gradpress/project/svd.hpp>
@@ -95,7 +96,8 @@ TEST_CASE("reducer: no allocation after the first step") {
         r.add("int4", n, 1, qsgd(4)),
         r.add("scatter", n, 1, compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{})),
         r.add("sign", n, 1, ef_sign_sgd()),
-        r.add("ternary", n, 1, tern_grad())};
+        r.add("ternary", n, 1, tern_grad()),
+        r.add("predicted", n, 1, predictive(compress_with(top_k{}), {.order = 2, .check_every = 1}))};
     r.follow(t[3], "density", piecewise{{{0, 0.05}, {1, 0.01}}});  // changes in the second step, then no more
     r.follow(t[17], "bits", constant{4});
     std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));
