@@ -11,6 +11,7 @@
 /// more where the quantizer must agree on something first.
 
 #include <gradpress/concepts/feedback.hpp>
+#include <gradpress/concepts/method.hpp>
 #include <gradpress/concepts/projector.hpp>
 #include <gradpress/concepts/quantizer.hpp>
 #include <gradpress/core/coder.hpp>
@@ -71,6 +72,11 @@ struct compressor {
   I indices{};
 
   static constexpr message_kind kind = kind_of<Pr, S, Q, I>;
+  static constexpr method_facts facts{.leads = leading<S>,
+                                      .agrees = agreeing<Q>,
+                                      .weighs = weighs_dense<X> && gradpress::keeps_coordinates<Pr>,
+                                      .goes_whole = takes_courses<Pr>,
+                                      .keeps_coordinates = gradpress::keeps_coordinates<Pr>};
   /// "low_rank(rank=2)|all|none|error_feedback|all_reduce": what ranks compare and statistics show.
   [[nodiscard]] std::string text() const {
     return describe(projector) + '|' + describe(selector) + '|' + describe(quantizer) + '|' + describe(feedback) + '|' +

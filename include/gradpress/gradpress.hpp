@@ -29,6 +29,7 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/ef21_sgdm.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/method/predictive.hpp>
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/optimizer/cser.hpp>
 #include <gradpress/optimizer/def.hpp>

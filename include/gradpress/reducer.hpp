@@ -204,16 +204,16 @@ class reducer {
     return add(std::move(name), rows, cols, compress_with());
   }
   /// A tensor and its method. The name keys its state and its random numbers; names are unique.
-  template <class Pr, class S, class Q, class F, class X, class I>
-  tensor add(std::string name, std::size_t rows, std::size_t cols, compressor<Pr, S, Q, F, X, I> const& method) {
+  template <concepts::method Method>
+  tensor add(std::string name, std::size_t rows, std::size_t cols, Method const& method) {
     check_new(name, rows, cols, method);
     auto* const u = new_unit(name, {rows, cols}, method);
     return new_member(std::move(name), u, u->dims, 0);
   }
 
   /// The same for one column.
-  template <class Pr, class S, class Q, class F, class X, class I>
-  tensor add(std::string name, std::size_t n, compressor<Pr, S, Q, F, X, I> const& method) {
+  template <concepts::method Method>
+  tensor add(std::string name, std::size_t n, Method const& method) {
     return add(std::move(name), n, 1, method);
   }
 
@@ -238,10 +238,10 @@ class reducer {
   /// entries, wherever they are; one pass and one message serve many small tensors. Each keeps its own name in
   /// checkpoints, so that they may be grouped in another way later. Costs a copy of the gradients, 8 bytes an element
   /// each way, unless they lie end to end in memory. Returns the tensors, to be staged one by one.
-  template <class Pr, class S, class Q, class F, class X, class I>
+  template <concepts::method Method>
   std::vector<tensor> add_group(std::string const& group, std::vector<part_of_group> const& parts,
-                                compressor<Pr, S, Q, F, X, I> const& method) {
-    static_assert(keeps_coordinates<Pr>,
+                                Method const& method) {
+    static_assert(Method::facts.keeps_coordinates,
                   "reducer::add_group: this projector needs each matrix on its own; add its tensors one by one.");
     std::size_t n = 0;
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -267,11 +267,10 @@ class reducer {
   /// Tensors by one method, grouped as a scope says: `per_tensor`, `per_bucket` or `per_model`. The same as `add` and
   /// `add_group` call by call; a group is called by its first and last tensor, "conv1..fc". Returns the tensors in the
   /// order of `parts`. Throws `configuration_error` and has then added nothing.
-  template <class Scope, class Pr, class S, class Q, class F, class X, class I>
-  std::vector<tensor> add_all(std::vector<part_of_group> const& parts, compressor<Pr, S, Q, F, X, I> const& method,
-                              Scope const& of) {
+  template <class Scope, concepts::method Method>
+  std::vector<tensor> add_all(std::vector<part_of_group> const& parts, Method const& method, Scope const& of) {
     static_assert(explain_scope<Scope>());
-    static_assert(keeps_coordinates<Pr> || !Scope::groups_tensors,
+    static_assert(Method::facts.keeps_coordinates || !Scope::groups_tensors,
                   "reducer::add_all: this projector needs each matrix on its own; use the scope per_tensor.");
     std::vector<std::size_t> sizes;
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -501,26 +500,26 @@ class reducer {
     return slot.get();
   }
 
-  template <class Pr, class S, class Q, class F, class X, class I>
-  unit* new_unit(std::string const& name, shape dims, compressor<Pr, S, Q, F, X, I> const& method) {
+  template <concepts::method Method>
+  unit* new_unit(std::string const& name, shape dims, Method const& method) {
     auto u = std::make_unique<unit>();
     u->name = name;
     u->dims = dims;
     u->method = method.text();
     u->key = digest{}.add(name).value();
-    using worker = tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>>;
+    using worker = tensor_coder<Exec, Method>;
     u->live = std::make_unique<worker>(method, context(*u, 0), dims);
     u->live->learning_rate(learning_rate_);
     arena_->release();
-    if constexpr (leading<S>) u->lanes.push_back(lane_for(all_gather{}, support_kind));
-    if constexpr (agreeing<Q>) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
+    if constexpr (Method::facts.leads) u->lanes.push_back(lane_for(all_gather{}, support_kind));
+    if constexpr (Method::facts.agrees) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
     u->find_payload = [](reducer& r, unit const& of) {
       auto const& now = static_cast<worker const&>(*of.live).current();
       return r.lane_for(now.exchange, now.kind);
     };
     u->lanes.push_back(u->find_payload(*this, *u));
-    if constexpr (weighs_dense<X> && keeps_coordinates<Pr>) u->choice = std::make_unique<weighed>();
-    if (u->choice != nullptr || takes_courses<Pr>) u->dense = lane_for(all_reduce{}, dense_kind);
+    if constexpr (Method::facts.weighs) u->choice = std::make_unique<weighed>();
+    if (u->choice != nullptr || Method::facts.goes_whole) u->dense = lane_for(all_reduce{}, dense_kind);
     can_roll_back_ = false;
     auto const at = std::upper_bound(units_.begin(), units_.end(), u,
                                      [](auto const& a, auto const& b) { return a->name < b->name; });

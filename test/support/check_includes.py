@@ -12,7 +12,7 @@ import sys
 FOUNDATION = {"core", "kernel", "concepts"}
 POLICIES = {"project", "select", "quantize", "feedback", "encode"}  # never one another
 STEP = FOUNDATION | POLICIES | {"exchange", "compressor"}
-LIBRARY = STEP | {"communicate", "reducer"}
+LIBRARY = STEP | {"communicate", "method", "reducer"}
 EXTRAS = {"optimizer", "schedule", "scope", "privacy", "metrics"}
 MAY_INCLUDE = {
     "core": set(),
@@ -22,6 +22,7 @@ MAY_INCLUDE = {
     "communicate": {"core", "concepts"},
     "exchange": FOUNDATION | {"encode"},
     "compressor": STEP,
+    "method": STEP,
     "reducer": LIBRARY,
     **{extra: LIBRARY | EXTRAS for extra in EXTRAS},
     "recipes": LIBRARY | EXTRAS,

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// A `predictive` method at work on a tensor.
+///
+///     [u32 word][f32 coefficients][u64 checksum of the sender's own history][message of the code]
+///
+/// Bit 0 of the word: a message of the code follows. Bit 1: a checksum follows. Bits 8 to 15: how many coefficients.
+
+#include <gradpress/compressor.hpp>
+#include <gradpress/kernel/prediction.hpp>
+#include <gradpress/method/mirrored_history.hpp>
+#include <gradpress/method/temporal_prediction.hpp>
+
+#include <cstring>
+
+namespace gradpress {
+
+template <class Exec, class Code>
+class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
+  using method = predictive_method<Code>;
+  using visitor = typename coder<Exec>::visitor;
+  using context = step<Exec>;
+
+  /// What a rank says in front of its code.
+  struct notes {
+    int known = 0;  // coefficients: of how many past gradients
+    bool checks = false;
+    bool sent = false;
+    std::array<float, kernel::most_terms> factor{};
+    std::uint64_t checksum = 0;
+
+    [[nodiscard]] std::size_t factor_bytes() const { return 4 * static_cast<std::size_t>(known); }
+    [[nodiscard]] std::size_t bytes() const { return 4 + factor_bytes() + (checks ? sizeof checksum : 0); }
+    [[nodiscard]] std::uint32_t word() const {
+      return static_cast<std::uint32_t>(known) << 8 | (checks ? 2u : 0u) | (sent ? 1u : 0u);
+    }
+  };
+
+  method use;
+  shape dims;
+  tensor_coder<Exec, Code> code;
+  mirrored_history<Exec> history;
+  std::vector<float const*> newest;  // of each rank, at the commit
+  buffer<Exec> rest;                 // what the prediction lacks, until its code is written and measured
+
+ public:
+  tensor_coder(method const& m, context const& ctx, shape d)
+      : use(m),
+        dims(d),
+        code(m.code, ctx, d),
+        history(ctx.exec, ctx.world, m.how.order, d.size()),
+        newest(static_cast<std::size_t>(ctx.world)),
+        rest(unwritten<Exec>("gradpress::tensor", d.size())) {}
+
+  bool begin(context const&) override { return false; }
+  int phases() const override { return 1; }
+  std::size_t capacity(int, int world) const override {
+    return notes{.known = use.how.order, .checks = true}.bytes() + code.capacity(0, world);
+  }
+
+  std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
+    auto mine = notes_of(ctx);
+    auto const length = fit(ctx, g, mine);
+    auto const left = std::sqrt(kernel::residual(ctx.exec, predicted(ctx.rank, mine), g.data(), rest.data(), size(),
+                                                 ctx.template scratch<double>(kernel::dense_chunks(size())).data()));
+    if (!std::isfinite(length) || !std::isfinite(left)) throw non_finite_error("the gradient is not finite");
+    mine.sent = mine.known == 0 || !(left <= use.how.limit(ctx.number, length));
+    write(mine, out);
+    std::size_t coded = 0;
+    if (mine.sent || draws_support) coded = code.encode(alone(ctx), in<Exec>(rest), after(mine, out));
+    return mine.bytes() + (mine.sent ? coded : 0);
+  }
+  std::size_t silence(context const& ctx, bytes<Exec> out) override {
+    auto mine = notes_of(ctx);
+    mine.sent = mine.known == 0;
+    write(mine, out);
+    return mine.bytes() + (mine.sent ? code.silence(alone(ctx), after(mine, out)) : 0);
+  }
+
+  void check(context const& ctx, arrival<Exec> arrived) override {
+    for (int p = 0; p < ctx.world; ++p) reconstruct(ctx, p, arrived.messages[static_cast<std::size_t>(p)]);
+  }
+  void accept(context const&, arrival<Exec>) override {}
+
+  void commit(context const& ctx, view<Exec> g, arrival<Exec>) override {
+    for (int p = 0; p < ctx.world; ++p) newest[static_cast<std::size_t>(p)] = history.next(p).data();
+    kernel::mean_of(ctx.exec, newest.data(), newest.size(), g.data(), size());
+    history.push();
+  }
+  void undo() override { history.pop(); }
+  void visit(context const&, visitor const& v) override { history.visit(v); }
+  std::size_t redrawn() const override { return 0; }
+
+  knob_change set(context const& ctx, std::string_view knob, std::string_view value) override {
+    auto changed = use;
+    auto const change = change_knob(knobs_of(changed), knob, value);
+    check_knobs(changed);
+    if (changed.code.text() != use.code.text()) static_cast<void>(code.set(ctx, change.name, value));
+    if (changed.how.order != use.how.order || changed.how.resync != use.how.resync)
+      history = mirrored_history<Exec>(ctx.exec, ctx.world, changed.how.order, size());
+    use = changed;
+    return change;
+  }
+  std::string text() const override { return use.text(); }
+  std::string value(std::string_view knob) const override {
+    auto copy = use;
+    auto const found = find_knob(knobs_of(copy), knob);
+    return found.text(found.field);
+  }
+  method const& current() const { return use; }
+
+  void travel_dense(bool) override {}
+  void signal(context const& ctx, in<Exec> g, view<Exec> out) override {
+    kernel::copy(ctx.exec, g.data(), size(), out.data());
+  }
+  double left_behind(context const& ctx, bytes<Exec> message) override {
+    auto const mine = read(ctx, message, ctx.rank);
+    if (mine.sent) return code.left_behind(alone(ctx), after(mine, message));
+    return kernel::norm(ctx.exec, rest.data(), size(),
+                        ctx.template scratch<double>(kernel::dense_chunks(size())).data());
+  }
+
+  // Nothing that merges, rounds or cuts what ranks send carries these messages.
+  void merge(context const&, bytes<Exec>, in_bytes<Exec>, bool) override {}
+  std::size_t length(context const&) const override { return size(); }
+  void reclaim(context const&, std::span<index_t const>) override {}
+  void* exchange_state(context const&) override { return nullptr; }
+  void remember(context const&, std::size_t, in<Exec>) override {}
+  std::size_t chunk_bytes(context const&, int) const override { return 0; }
+  void recode(context const&, int, std::span<in_bytes<Exec> const>, bytes<Exec>) override {}
+
+ private:
+  static constexpr char const* remedy =
+      "; give all ranks the same parameters, change the knob resync alike on all of them, and repeat the step";
+  /// The support is not in the message: a rank that is silent must draw it all the same.
+  static constexpr bool draws_support = decltype(Code::selector)::where == support::shared;
+
+  std::size_t size() const { return dims.size(); }
+  static std::vector<detail::live_knob> knobs_of(method& m) {
+    std::vector<detail::live_knob> knobs;
+    detail::append_knobs(m.how, knobs);
+    detail::append_knobs(m.code.selector, knobs), detail::append_knobs(m.code.quantizer, knobs);
+    detail::append_knobs(m.code.indices, knobs);
+    return knobs;
+  }
+  /// The step as the code of a single rank's residual sees it: one phase, and a mean over itself.
+  static context alone(context const& ctx) {
+    auto one = ctx;
+    one.phase = 0;
+    one.world = 1;
+    return one;
+  }
+
+  /// Coefficients of least squares; returns the norm of g.
+  double fit(context const& ctx, in<Exec> g, notes& mine) const {
+    std::array<float const*, kernel::most_terms + 1> x{g.data()};
+    for (int lag = 1; lag <= mine.known; ++lag) x[static_cast<std::size_t>(lag)] = history.past(ctx.rank, lag).data();
+    auto const partial = ctx.template scratch<kernel::inner_products>(kernel::dense_chunks(size()));
+    auto const products = kernel::dot_all(ctx.exec, x.data(), mine.known + 1, size(), partial.data());
+    mine.factor = kernel::least_squares(products, mine.known);
+    return std::sqrt(products[0]);
+  }
+  kernel::combination_of predicted(int p, notes const& said) const {
+    kernel::combination_of c{.factor = said.factor, .count = said.known};
+    for (int lag = 1; lag <= said.known; ++lag) c.x[static_cast<std::size_t>(lag - 1)] = history.past(p, lag).data();
+    return c;
+  }
+
+  // ---- messages --------------------------------------------------------------------------------------------------
+
+  notes notes_of(context const& ctx) const {
+    notes mine{.known = history.known(), .checks = use.how.checks(ctx.number)};
+    if (mine.checks) mine.checksum = history.checksum(ctx.rank);
+    return mine;
+  }
+  static void write(notes const& n, bytes<Exec> out) {
+    auto const word = n.word();
+    std::memcpy(out.data(), &word, 4);
+    std::memcpy(out.data() + 4, n.factor.data(), n.factor_bytes());
+    if (n.checks) std::memcpy(out.data() + 4 + n.factor_bytes(), &n.checksum, sizeof n.checksum);
+  }
+  template <class Bytes>
+  static Bytes after(notes const& n, Bytes const& message) {
+    return part(message, n.bytes(), message.extent(0) - n.bytes());
+  }
+  /// Trusts nothing.
+  notes read(context const& ctx, in_bytes<Exec> m, int from) const {
+    auto const who = "rank " + std::to_string(from);
+    std::uint32_t word = 0;
+    if (m.extent(0) < 4) throw payload_error("has a message of " + who + " that is too short for its first word");
+    std::memcpy(&word, m.data(), 4);
+    notes n{.known = static_cast<int>(word >> 8 & 0xff), .checks = use.how.checks(ctx.number), .sent = (word & 1) != 0};
+    if (n.word() != word) throw payload_error("has a message of " + who + " whose first word no rank writes");
+    if (n.known != history.known())
+      throw state_error(who + " predicts from " + std::to_string(n.known) + " past gradients, and " +
+                        std::to_string(history.known()) + " of it are known here" + remedy);
+    if (m.extent(0) < n.bytes() || (!n.sent && m.extent(0) != n.bytes()))
+      throw payload_error("has a message of " + who + " of another length than its first word says");
+    if (!n.sent && n.known == 0) throw payload_error("has a message of " + who + " that neither predicts nor sends");
+    std::memcpy(n.factor.data(), m.data() + 4, n.factor_bytes());
+    for (auto const c : n.factor)
+      if (!std::isfinite(c)) throw payload_error("has a coefficient of " + who + " that is not finite");
+    if (n.checks) std::memcpy(&n.checksum, m.data() + 4 + n.factor_bytes(), sizeof n.checksum);
+    return n;
+  }
+
+  /// What rank p's gradient was, as all ranks know it now; into room that no commit has reached.
+  void reconstruct(context const& ctx, int p, in_bytes<Exec> message) {
+    auto const said = read(ctx, message, p);
+    if (said.checks && p != ctx.rank && said.checksum != history.checksum(p))
+      throw state_error("the past gradients of rank " + std::to_string(p) + " are others here than at that rank" +
+                        remedy);
+    auto const one = alone(ctx);
+    view<Exec> const next = history.next(p);
+    if (said.sent) {
+      in_bytes<Exec> const coded = after(said, message);
+      arrival<Exec> const only{{&coded, 1}, arrival_form::each};
+      code.check(one, only);
+      code.commit(one, next, only);
+    }
+    if (!kernel::restore(ctx.exec, predicted(p, said), said.sent ? next.data() : nullptr, next.data(), size()))
+      throw non_finite_error("what was reconstructed of the gradient of rank " + std::to_string(p) + " is not finite");
+  }
+};
+
+}  // namespace gradpress

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each CASE_ must be refused, and with the sentence on its line. With no CASE_ set the file compiles.
+#include <gradpress/method/predictive.hpp>
+
+#include <gradpress/encode/elias_fano.hpp>
+#include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/project/low_rank.hpp>
+#include <gradpress/quantize/stochastic_int.hpp>
+#include <gradpress/quantize/ternary.hpp>
+#include <gradpress/select/leader_top_k.hpp>
+#include <gradpress/select/top_k.hpp>
+
+using namespace gradpress;
+
+#if defined(CASE_PREDICTIVE_MEMORY)  // expect: predictive: what the code loses is in the next residual already
+auto const method = predictive(compress_with(top_k{}, error_feedback{}));
+#elif defined(CASE_PREDICTIVE_PROJECTED)  // expect: predictive: residuals are coded element by element
+auto const method = predictive(compress_with(low_rank{}));
+#elif defined(CASE_PREDICTIVE_LED)        // expect: predictive: each rank is silent by itself
+auto const method = predictive(compress_with(leader_top_k{}));
+#elif defined(CASE_PREDICTIVE_AGREED)     // expect: predictive: codes must be decoded one by one
+auto const method = predictive(compress_with(ternary{}));
+#elif defined(CASE_PREDICTIVE_MERGED)     // expect: predictive: every message must reach every rank as it was sent
+auto const method = predictive(compress_with(top_k{}, gtop_k{}));
+#elif defined(CASE_PREDICTIVE_TWICE)      // expect: predictive: goes around one method that compress_with makes
+auto const method = predictive(predictive(compress_with(top_k{})));
+#else
+auto const sparse = predictive(compress_with(top_k{}, stochastic_int{}, elias_fano{}), {.order = 3});
+auto const dense = predictive(compress_with());
+static_assert(concepts::method<decltype(sparse)> && concepts::method<decltype(dense)> && !concepts::method<top_k>);
+#endif
