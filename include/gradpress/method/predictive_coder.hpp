@@ -111,6 +111,8 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
   }
   method const& current() const { return use; }
 
+  buffer<Exec> residual(context const&) override { return {}; }
+  bool learning_rate(float) override { return false; }
   void travel_dense(bool) override {}
   void signal(context const& ctx, in<Exec> g, view<Exec> out) override {
     kernel::copy(ctx.exec, g.data(), size(), out.data());
@@ -128,8 +130,10 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
   void reclaim(context const&, std::span<index_t const>) override {}
   void* exchange_state(context const&) override { return nullptr; }
   void remember(context const&, std::size_t, in<Exec>) override {}
+  std::pair<std::size_t, std::size_t> chunk_of(context const&, int) const override { return {0, 0}; }
   std::size_t chunk_bytes(context const&, int) const override { return 0; }
-  void recode(context const&, int, std::span<in_bytes<Exec> const>, bytes<Exec>) override {}
+  void mean_of(context const&, std::size_t, std::span<in_bytes<Exec> const>, view<Exec>) override {}
+  void recode(context const&, int, view<Exec>, bytes<Exec>) override {}
 
  private:
   static constexpr char const* remedy =
