@@ -381,7 +381,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   std::string text() const override {
     if (!in_model_units()) return use.text();
     auto const now = wanted_rate == 0 ? rate(0) : wanted_rate;
-    return use.text() + " at the learning rate " + detail::knob_text(now);
+    return use.text() + (now == 0 ? "" : " at the learning rate " + detail::knob_text(now));
   }
   bool learning_rate(float now) override {
     wanted_rate = now;
