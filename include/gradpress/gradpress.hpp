@@ -26,6 +26,9 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/ef21_sgdm.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/feedback/local_momentum.hpp>
+#include <gradpress/feedback/loco.hpp>
+#include <gradpress/feedback/momentum_correction.hpp>
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/project/alternating_low_rank.hpp>
 #include <gradpress/project/gram_refreshed_low_rank.hpp>
