@@ -143,6 +143,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   bool unkept = false;      // nor was it at the last commit
   bool renewed = false;     // what the projector keeps is of after the last commit
   bool was_whole = false;   // at the last commit the whole signal travelled
+  bool only_sent = false;   // `rest` is the signal but where something of mine was sent
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
@@ -184,6 +185,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
     if (ctx.phase == 0) follow_rate(ctx);
+    only_sent = direct && !dense && !dense_now;
     if (dense_now) return write_signal(ctx, g, out);
     if (ctx.phase % steps == 0) prepare(ctx, g);
     if (leads(ctx.phase)) return write_support(ctx, out);
@@ -474,6 +476,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void remember(context const& ctx, std::size_t from, in<Exec> lost) override {
+    only_sent = false;
     if (has_memory && last_phase(ctx))
       kernel::accumulate(ctx.exec, lost.data(), !direct, (direct ? rest.data() : own.data()) + from, lost.extent(0));
   }
@@ -878,6 +881,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void return_to_memory(context const& ctx, index_t const* at, float const* dropped, std::size_t m) {
     if (has_memory && last_phase(ctx)) {
+      only_sent = false;
       if constexpr (direct)
         kernel::add_at(rest.data(), at, dropped, m);
       else
@@ -896,6 +900,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void keep(context const& ctx, view<Exec> g) {
+    if constexpr (keeps_by_position)
+      if (only_sent)
+        return use.feedback.keep_at(ctx, in<Exec>(g), rest, in<Exec, index_t>(kept.indices.data(), kept.count), memory);
     if constexpr (has_memory) use.feedback.keep(ctx, in<Exec>(g), rest, memory);
   }
 
@@ -1015,6 +1022,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     return mean;
   }
 
+  static constexpr bool keeps_by_position = direct && !dense && has_memory &&
+                                            requires(F const& f, context const& ctx, in<Exec> g, buffer<Exec>& r,
+                                                     in<Exec, index_t> at, state_of<F, Exec>& s) {
+    f.keep_at(ctx, g, r, at, s);
+  };
   static constexpr bool fuses_select =
       direct && !dense && has_memory && has_addend &&
       requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) {

@@ -29,6 +29,9 @@
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/ef21_sgdm.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/feedback/local_momentum.hpp>
+#include <gradpress/feedback/loco.hpp>
+#include <gradpress/feedback/momentum_correction.hpp>
 #include <gradpress/method/predictive.hpp>
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/optimizer/cser.hpp>

@@ -105,6 +105,28 @@ TEST_CASE("feedback::momentum_correction: momentum is forgotten where something 
   CHECK(copied(in<host>(rest)) == floats{1 + (0.9f + 1), 2, 0, 3.5f + 4});
 }
 
+namespace {
+/// The same, which looks at every element.
+struct looks_everywhere : momentum_correction {
+  template <class... Any>
+  void keep_at(Any&&...) const = delete;
+};
+}  // namespace
+
+TEST_CASE("feedback::momentum_correction: looking where something was sent finds all there is, bit for bit") {
+  auto const check = [](auto const& other, momentum_correction const& f) {
+    auto const run = [&](auto const& memory) {
+      return remember(P, n, 12, compress_with(other, memory, top_k{.density = 0.1}));
+    };
+    CHECK(identical(run(f), run(looks_everywhere{f})));
+  };
+  for (bool const nesterov : {false, true}) {
+    check(stochastic_int{.bits = 4, .block = 64}, momentum_correction{.nesterov = nesterov});
+    check(gtop_k{}, momentum_correction{.nesterov = nesterov});  // others' entries return, too
+  }
+  check(all_gather{}, momentum_correction{.masking = false});
+}
+
 TEST_CASE("feedback::momentum_correction clips the gradient of a rank to its share of the norm") {
   for (int const world : {1, 4, 16}) {
     lone_rank r(0, world);

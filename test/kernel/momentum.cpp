@@ -37,6 +37,12 @@ void check_all(std::size_t n, std::size_t shift, bool nesterov, float scale) {
     kernel::momentum_signal(host{}, pass, got_next.get(), got_a.get(), n);
     CHECK(got_next.same(guarded<float>(next)));
     CHECK(got_a.same(guarded<float>(a)));
+    std::vector<index_t> at;
+    for (std::size_t i = 0; i < n; ++i)
+      if (i % 7 != 1) at.push_back(static_cast<index_t>(i));  // all that differ, and some that do not
+    auto by_position = got_next;
+    kernel::momentum_mask_at(host{}, pass, rest.data(), at.data(), at.size(), by_position.get());
+    CHECK(by_position.same(guarded<float>(masked)));
     kernel::momentum_mask(host{}, pass, rest.data(), got_next.get(), n);
     CHECK(got_next.same(guarded<float>(masked)));
     CHECK((got_next.intact() && got_a.intact()));

@@ -69,6 +69,7 @@ inline constexpr bool can_follow_rate = concepts::has_rescale<F>;
 /// | `F::law`                              | `memory_law` | which promise the tests hold it to                             |
 /// | `f.compensate(ctx, g, state, room)`   | in<Exec>     | the signal a: `room`, or g itself; must not change state but for tentative fields, which `visit` leaves out, and one of which may be the signal, too: without deliveries to remember there is no room |
 /// | `f.keep(ctx, g, rest, state)`         | void         | at the commit, if it remembers: `rest` is the signal less what was delivered of it; a buffer that may be swapped into the state, since the coder only needs some buffer back |
+/// | `f.keep_at(ctx, g, rest, at, state)`  | void         | optional: the same, where `rest` can differ from the signal at the positions `at` alone |
 /// | `f.addend(state)`                     | buffer       | optional: the signal is g + addend; permits the fused hooks    |
 /// | `f.may_owe()`                         | bool         | optional, with `addend`: by its knobs, `keep` does nothing but swap; projectors may then defer what leaves the memory |
 /// | `f.apply(ctx, update, state)`         | void         | optional, at the commit: may replace the mean update, or make tentative fields stand |

@@ -24,7 +24,7 @@ namespace gradpress {
 ///           carry on. Where everything is delivered in each step, nothing is left of momentum: that is plain SGD. Set it
 ///           off while a method is dense, as in a warm-up.
 /// - Clip    scales this rank's gradient of this tensor down to an L2 norm of at most clip / sqrt(P); 0: off.
-/// - Cost    20 bytes an element for the signal; 12 for the mask, 16 with nesterov.
+/// - Cost    20 bytes an element for the signal; 12 for the mask, 16 with nesterov, but none of it behind a selector.
 /// - Law     additive: the sum over ranks of a equals P times the update plus the sum of v.
 /// - Edges   density 1 without masking is momentum SGD, bit for bit.
 /// - Source  Lin, Han, Mao, Wang, Dally, Deep Gradient Compression, ICLR 2018, sections 3.1 to 3.3 and algorithm 1.
@@ -77,8 +77,13 @@ struct momentum_correction {
   template <class Exec, class State>
   void keep(step<Exec> const& ctx, in<Exec> g, buffer<Exec>& rest, State& s) const {
     if (masking) kernel::momentum_mask(ctx.exec, pass(g.data(), s), rest.data(), s.next.data(), g.extent(0));
-    std::swap(s.residual, rest);
-    std::swap(s.momentum, s.next);
+    undo(rest, s);  // a swap either way
+  }
+  template <class Exec, class State>
+  void keep_at(step<Exec> const& ctx, in<Exec> g, buffer<Exec>& rest, in<Exec, index_t> at, State& s) const {
+    if (masking)
+      kernel::momentum_mask_at(ctx.exec, pass(g.data(), s), rest.data(), at.data(), at.extent(0), s.next.data());
+    undo(rest, s);
   }
   template <class Rest, class State>
   void undo(Rest& rest, State& s) const {

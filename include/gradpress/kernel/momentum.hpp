@@ -13,16 +13,36 @@ namespace gradpress::kernel {
 namespace detail {
 
 template <bool Nesterov>
-void momentum_chunk([[maybe_unused]] isa path, momentum_pass const& s, std::size_t from, std::size_t to, float* next,
-                    float* a, bool streaming) noexcept {
+void momentum_piece([[maybe_unused]] isa path, momentum_pass const& s, std::size_t from, std::size_t to, float* next,
+                    float* a) noexcept {
 #if GRADPRESS_X86
-  if (path == isa::avx512)
-    momentum_range_avx512<Nesterov>(s, from, to, next, a, streaming);
-  else if (path == isa::avx2)
-    momentum_range_avx2<Nesterov>(s, from, to, next, a, streaming);
-  else
+  if (path == isa::avx512) return momentum_range_avx512<Nesterov>(s, from, to, next, a);
+  if (path == isa::avx2) return momentum_range_avx2<Nesterov>(s, from, to, next, a);
 #endif
-    momentum_range<Nesterov>(s, from, to, next, a);
+  momentum_range<Nesterov>(s, from, to, next, a);
+}
+
+/// Pieces that wait in the nearest cache until they are written around the others. Written at once, such a store holds up
+/// every load from the same place of another page that comes soon after: up to ten times slower.
+inline constexpr std::size_t momentum_room = 1024;
+
+inline void write_around(float const* piece, float* out) noexcept {
+#if GRADPRESS_X86
+  for (std::size_t l = 0; l < momentum_room; l += 4) _mm_stream_ps(out + l, _mm_load_ps(piece + l));
+#else
+  std::memcpy(out, piece, momentum_room * sizeof(float));
+#endif
+}
+template <bool Nesterov>
+void momentum_chunk(isa path, momentum_pass const& s, std::size_t from, std::size_t to, float* next, float* a,
+                    bool streaming) noexcept {
+  alignas(64) float u[momentum_room], sum[momentum_room];
+  for (; streaming && from + momentum_room <= to; from += momentum_room) {
+    momentum_piece<Nesterov>(path, s, from, from + momentum_room, u, sum);
+    write_around(u, next + from);
+    write_around(sum, a + from);
+  }
+  momentum_piece<Nesterov>(path, s, from, to, next + from, a + from);
   end_streaming(streaming);
 }
 template <bool Nesterov>
@@ -57,6 +77,16 @@ void momentum_mask(Exec const& exec, momentum_pass const& s, float const* rest, 
   for_ranges(exec, "gradpress::kernel::momentum_mask", n, dense_grain, [&](std::size_t from, std::size_t to) {
     s.nesterov ? detail::mask_chunk<true>(path, s, rest, from, to, next)
                : detail::mask_chunk<false>(path, s, rest, from, to, next);
+  });
+}
+
+/// The same at the m positions `at`, which are distinct.
+template <class Exec>
+void momentum_mask_at(Exec const& exec, momentum_pass const& s, float const* rest, index_t const* at, std::size_t m,
+                      float* next) {
+  for_ranges(exec, "gradpress::kernel::momentum_mask_at", m, dense_grain, [&](std::size_t from, std::size_t to) {
+    s.nesterov ? detail::mask_positions<true>(s, rest, at, from, to, next)
+               : detail::mask_positions<false>(s, rest, at, from, to, next);
   });
 }
 

@@ -4,6 +4,7 @@
 /// \file
 /// Momentum and what gathers it, in plain C++.
 
+#include <gradpress/core/types.hpp>
 #include <gradpress/kernel/blocks.hpp>
 
 namespace gradpress::kernel {
@@ -20,7 +21,7 @@ struct momentum_pass {
 
 namespace detail {
 
-/// u' and a of elements [from, to).
+/// u' and a of elements [from, to), the first to the first of `next` and `a`.
 template <bool Nesterov>
 GRADPRESS_UNFUSED inline void momentum_range(momentum_pass const& s, std::size_t from, std::size_t to, float* next,
                                              float* a) noexcept {
@@ -30,8 +31,8 @@ GRADPRESS_UNFUSED inline void momentum_range(momentum_pass const& s, std::size_t
     float const c = scale * s.g[i];
     float const u = Nesterov ? mu * (s.u[i] + c) : mu * s.u[i] + c;
     float const sum = s.v[i] + u;
-    next[i] = u;
-    a[i] = Nesterov ? sum + c : sum;
+    next[i - from] = u;
+    a[i - from] = Nesterov ? sum + c : sum;
   }
 }
 /// `next` becomes 0 where `rest` is no longer the signal that `next` belongs to.
@@ -42,6 +43,18 @@ GRADPRESS_UNFUSED inline void mask_range(momentum_pass const& s, float const* re
   auto const scale = s.scale;
   for (auto i = from; i < to; ++i) {
     float const sum = s.v[i] + next[i], a = Nesterov ? sum + scale * s.g[i] : sum;
+    next[i] = rest[i] == a ? next[i] : 0.f;
+  }
+}
+/// The same of elements at[from], ..., at[to - 1].
+template <bool Nesterov>
+GRADPRESS_UNFUSED inline void mask_positions(momentum_pass const& s, float const* rest, index_t const* at,
+                                             std::size_t from, std::size_t to, float* next) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  for (auto j = from; j < to; ++j) {
+    auto const i = at[j];
+    float const sum = s.v[i] + next[i];
+    float const a = Nesterov ? sum + s.scale * s.g[i] : sum;
     next[i] = rest[i] == a ? next[i] : 0.f;
   }
 }

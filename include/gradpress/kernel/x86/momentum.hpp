@@ -24,7 +24,7 @@ GRADPRESS_AVX2_PIECE __m256 rounded_product8(__m256 a, __m256 b) {
 
 template <bool Nesterov>
 GRADPRESS_AVX512 inline void momentum_range_avx512(momentum_pass const& s, std::size_t from, std::size_t to,
-                                                   float* next, float* a, bool streaming) {
+                                                   float* next, float* a) {
   auto const mu = _mm512_set1_ps(s.mu), scale = _mm512_set1_ps(s.scale);
   auto i = from;
   for (; i + 16 <= to; i += 16) {
@@ -32,17 +32,11 @@ GRADPRESS_AVX512 inline void momentum_range_avx512(momentum_pass const& s, std::
     auto const c = rounded_product16(scale, _mm512_loadu_ps(s.g + i)), u = _mm512_loadu_ps(s.u + i);
     auto const moved =
         Nesterov ? rounded_product16(mu, _mm512_add_ps(u, c)) : _mm512_add_ps(rounded_product16(mu, u), c);
-    auto sum = _mm512_add_ps(_mm512_loadu_ps(s.v + i), moved);
-    if (Nesterov) sum = _mm512_add_ps(sum, c);
-    if (streaming) {
-      _mm512_stream_ps(next + i, moved);
-      _mm512_stream_ps(a + i, sum);
-    } else {
-      _mm512_storeu_ps(next + i, moved);
-      _mm512_storeu_ps(a + i, sum);
-    }
+    auto const sum = _mm512_add_ps(_mm512_loadu_ps(s.v + i), moved);
+    _mm512_storeu_ps(next + (i - from), moved);
+    _mm512_storeu_ps(a + (i - from), Nesterov ? _mm512_add_ps(sum, c) : sum);
   }
-  momentum_range<Nesterov>(s, i, to, next, a);
+  momentum_range<Nesterov>(s, i, to, next + (i - from), a + (i - from));
 }
 template <bool Nesterov>
 GRADPRESS_AVX512 inline void mask_range_avx512(momentum_pass const& s, float const* rest, std::size_t from,
@@ -65,24 +59,18 @@ GRADPRESS_AVX512 inline void mask_range_avx512(momentum_pass const& s, float con
 
 template <bool Nesterov>
 GRADPRESS_AVX2 inline void momentum_range_avx2(momentum_pass const& s, std::size_t from, std::size_t to, float* next,
-                                               float* a, bool streaming) {
+                                               float* a) {
   auto const mu = _mm256_set1_ps(s.mu), scale = _mm256_set1_ps(s.scale);
   auto i = from;
   for (; i + 8 <= to; i += 8) {
     if (i % 16 == 0) read_ahead(s.g + i), read_ahead(s.u + i), read_ahead(s.v + i);
     auto const c = rounded_product8(scale, _mm256_loadu_ps(s.g + i)), u = _mm256_loadu_ps(s.u + i);
     auto const moved = Nesterov ? rounded_product8(mu, _mm256_add_ps(u, c)) : _mm256_add_ps(rounded_product8(mu, u), c);
-    auto sum = _mm256_add_ps(_mm256_loadu_ps(s.v + i), moved);
-    if (Nesterov) sum = _mm256_add_ps(sum, c);
-    if (streaming) {
-      _mm256_stream_ps(next + i, moved);
-      _mm256_stream_ps(a + i, sum);
-    } else {
-      _mm256_storeu_ps(next + i, moved);
-      _mm256_storeu_ps(a + i, sum);
-    }
+    auto const sum = _mm256_add_ps(_mm256_loadu_ps(s.v + i), moved);
+    _mm256_storeu_ps(next + (i - from), moved);
+    _mm256_storeu_ps(a + (i - from), Nesterov ? _mm256_add_ps(sum, c) : sum);
   }
-  momentum_range<Nesterov>(s, i, to, next, a);
+  momentum_range<Nesterov>(s, i, to, next + (i - from), a + (i - from));
 }
 template <bool Nesterov>
 GRADPRESS_AVX2 inline void mask_range_avx2(momentum_pass const& s, float const* rest, std::size_t from, std::size_t to,
