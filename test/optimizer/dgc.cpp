@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gradpress/optimizer/dgc.hpp>
 
+#include <gradpress/feedback/momentum_correction.hpp>
 #include <gradpress/optimizer/sgd.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 
@@ -11,54 +12,11 @@ using namespace gradpress::test;
 
 namespace {
 constexpr std::size_t n = 200;
-
-/// The memory of Deep Gradient Compression at its barest: u = mu u + g, a = v + u, v = a - delivered. No masking.
-struct bare_momentum {
-  double momentum = 0.75;
-
-  using family = gradpress::family::feedback;
-  static constexpr std::string_view name = "bare_momentum";
-  static constexpr memory_law law = memory_law::additive;
-  static constexpr bool keeps_gradient = true;
-
-  template <class Exec>
-  struct state {
-    buffer<Exec> residual, momentum, next;
-    state(bare_momentum const&, step<Exec> const& ctx, shape d)
-        : residual(kernel::zeros(ctx.exec, "residual", d.size())),
-          momentum(kernel::zeros(ctx.exec, "momentum", d.size())),
-          next(kernel::zeros(ctx.exec, "next", d.size())) {}
-    template <class V>
-    void visit(V&& v) {
-      v("residual", residual);
-      v("momentum", momentum);
-    }
-  };
-  template <class Exec, class State>
-  in<Exec> compensate(step<Exec> const&, in<Exec> g, State& s, view<Exec> room) const {
-    for (std::size_t i = 0; i < g.extent(0); ++i) {
-      float const volatile old = static_cast<float>(momentum) * s.momentum(i);
-      s.next(i) = old + g(i);
-      room(i) = s.residual(i) + s.next(i);
-    }
-    return room;
-  }
-  template <class Exec, class State>
-  void keep(step<Exec> const&, in<Exec>, buffer<Exec>& rest, State& s) const {
-    std::swap(s.residual, rest);
-    std::swap(s.momentum, s.next);
-  }
-  template <class Rest, class State>
-  void undo(Rest& rest, State& s) const {
-    std::swap(s.residual, rest);
-    std::swap(s.momentum, s.next);
-  }
-};
-static_assert(explain_feedback<bare_momentum>());
+constexpr momentum_correction unmasked{.momentum = 0.75, .masking = false};
 }  // namespace
 
 TEST_CASE("optimizer::dgc that sends all is momentum SGD, with the decay outside of the memory") {
-  auto const everything = compress_with(top_k{.density = 1}, bare_momentum{});
+  auto const everything = compress_with(top_k{.density = 1}, unmasked);
   dgc const outside{.learning_rate = 0.05, .momentum = 0.75, .weight_decay = 0.02};
   sgd const plain{.learning_rate = 0.05, .momentum = 0.75, .weight_decay = 0.02};
   for (int const P : {1, 3}) {
@@ -69,15 +27,22 @@ TEST_CASE("optimizer::dgc that sends all is momentum SGD, with the decay outside
   }
 }
 
+TEST_CASE("optimizer::dgc that sends all and masks it is SGD without momentum") {
+  auto const masked = compress_with(top_k{.density = 1}, momentum_correction{.momentum = 0.75});
+  auto const got = train(3, n, 40, false, 0.3f, dgc{.learning_rate = 0.05, .momentum = 0.75}, masked);
+  auto const plain = train(3, n, 40, false, 0.3f, sgd{.learning_rate = 0.05, .momentum = 0}, compress_with());
+  CHECK(apart(got[0].last, plain[0].last) < 3e-6);
+}
+
 TEST_CASE("optimizer::dgc: replicas are equal and come to the optimum while the density falls") {
   for (int const P : {1, 4, 9}) {
     std::vector<floats> w(static_cast<std::size_t>(P)), g(static_cast<std::size_t>(P), floats(n));
     run_ranks(P, [&](thread_communicator& comm) {
       auto const at = static_cast<std::size_t>(comm.rank());
       reducer r{gradpress::serial{}, comm};
-      program p(train_with(r, dgc{.learning_rate = 0.02, .momentum = 0.75},
-                           compress_with(top_k{.density = 0.25}, bare_momentum{})),
-                comm.rank(), n);
+      program p(
+          train_with(r, dgc{.learning_rate = 0.02, .momentum = 0.75}, compress_with(top_k{.density = 0.25}, unmasked)),
+          comm.rank(), n);
       p.noise = 0;
       r.follow(p.driver.tensor(p.hw), "density", piecewise{{{0, 0.25}, {20, 0.1}, {40, 0.05}}});
       for (int s = 0; s < 1200; ++s) p.step();
@@ -95,7 +60,7 @@ TEST_CASE("optimizer::dgc: replicas are equal and come to the optimum while the 
 TEST_CASE("optimizer::dgc refuses a memory with another momentum") {
   self_communicator alone;
   reducer r{gradpress::serial{}, alone};
-  auto d = train_with(r, dgc{.momentum = 0.9}, compress_with(top_k{.density = 0.1}, bare_momentum{}));
+  auto d = train_with(r, dgc{.momentum = 0.9}, compress_with(top_k{.density = 0.1}, unmasked));
   floats x(4);
   std::string what = "nothing";
   try {
@@ -103,10 +68,10 @@ TEST_CASE("optimizer::dgc refuses a memory with another momentum") {
   } catch (configuration_error const& e) {
     what = e.what();
   }
-  CHECK(what.find("must be those of the compressor's memory, bare_momentum") != std::string::npos);
+  CHECK(what.find("must be those of the compressor's memory, momentum_correction") != std::string::npos);
 }
 
 TEST_CASE("optimizer::dgc goes on after undo, a NaN, a look at the model, and a load") {
   check_training_resumes(dgc{.learning_rate = 0.05, .momentum = 0.75, .weight_decay = 0.01},
-                         compress_with(top_k{.density = 0.1}, bare_momentum{}));
+                         compress_with(top_k{.density = 0.1}, momentum_correction{.momentum = 0.75}));
 }

@@ -2,6 +2,7 @@
 #include <gradpress/optimizer/dist_ef_sgd.hpp>
 
 #include <gradpress/exchange/scatter_reduce.hpp>
+#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/optimizer/sgd.hpp>
 #include <gradpress/quantize/sign.hpp>
 #include <gradpress/schedule/piecewise.hpp>
@@ -96,21 +97,31 @@ TEST_CASE(
 }
 
 TEST_CASE("optimizer::dist_ef_sgd, signs on both sides: replicas are equal and come to the optimum") {
-  auto const by = compress_with(gradpress::sign{.block = 32}, scatter_reduce{}, error_feedback{});
-  for (int const P : {1, 3, 9}) {
-    CAPTURE(P);
-    auto const all = train(P, 96, 400, false, 0.f, dist_ef_sgd{.learning_rate = 0.03, .momentum = 0.5}, by);
-    CHECK(equal_replicas(all));
-    floats mean(96), g(96);
-    for (int p = 0; p < P; ++p) {
-      differentiate(p, 0, all[0].last, g, 0.f);
-      for (std::size_t i = 0; i < 96; ++i) mean[i] += g[i] / static_cast<float>(P);
+  using signs = gradpress::sign;
+  auto const check = [](auto const& by) {
+    for (int const P : {1, 3, 9}) {
+      CAPTURE(P);
+      auto const all = train(P, 96, 400, false, 0.f, dist_ef_sgd{.learning_rate = 0.03, .momentum = 0.5}, by);
+      CHECK(equal_replicas(all));
+      floats mean(96), g(96);
+      for (int p = 0; p < P; ++p) {
+        differentiate(p, 0, all[0].last, g, 0.f);
+        for (std::size_t i = 0; i < 96; ++i) mean[i] += g[i] / static_cast<float>(P);
+      }
+      CHECK(apart(mean, floats(96)) < 0.1);
     }
-    CHECK(apart(mean, floats(96)) < 0.1);
+  };
+  SUBCASE("what the owner loses enters its own memory") {
+    check(compress_with(signs{.block = 32}, scatter_reduce{}, error_feedback{}));
+  }
+  SUBCASE("the owner has a memory for it") {
+    check(compress_with(signs{.block = 32}, two_sided{signs{.block = 32}, error_feedback{}}, error_feedback{}));
   }
 }
 
 TEST_CASE("optimizer::dist_ef_sgd goes on after undo, a NaN, a look at the model, and a load") {
-  check_training_resumes(dist_ef_sgd{.learning_rate = 0.03},
-                         compress_with(gradpress::sign{.block = 32}, error_feedback{}));
+  using signs = gradpress::sign;
+  check_training_resumes(
+      dist_ef_sgd{.learning_rate = 0.03},
+      compress_with(signs{.block = 32}, two_sided{signs{.block = 32}, error_feedback{}}, error_feedback{}));
 }

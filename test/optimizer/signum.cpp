@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gradpress/optimizer/signum.hpp>
 
+#include <gradpress/exchange/majority_vote.hpp>
 #include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 
 #include "../support/training.hpp"
 
@@ -32,6 +34,34 @@ TEST_CASE("optimizer::signum moves every entry by the learning rate, in the dire
     }
     for (auto const& rank : all) CHECK(identical(rank.points[s], x));
   }
+}
+
+TEST_CASE("optimizer::signum over a majority vote: every rank has one vote an entry") {
+  constexpr int P = 3, steps = 20;
+  auto const all = train(P, n, steps, false, 0.3f, signum{.learning_rate = 0.125, .momentum = 0.5},
+                         compress_with(sign_bits{}, majority_vote{}));
+  auto x = start_of(n);
+  std::vector<floats> m(P, floats(n));
+  floats g(n);
+  std::size_t overruled = 0;
+  for (std::uint64_t s = 0; s < steps; ++s) {
+    std::vector<int> votes(n);
+    floats sum(n);
+    for (int p = 0; p < P; ++p) {
+      auto& mine = m[static_cast<std::size_t>(p)];
+      differentiate(p, s, x, g);
+      for (std::size_t i = 0; i < n; ++i) {
+        sum[i] += mine[i] = 0.5f * mine[i] + 0.5f * g[i];
+        votes[i] += mine[i] < 0 ? -1 : 1;
+      }
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      x[i] -= 0.125f * (votes[i] > 0 ? 1.f : -1.f);
+      overruled += (votes[i] > 0) != (sum[i] > 0);
+    }
+    for (auto const& rank : all) CHECK(identical(rank.points[s], x));
+  }
+  CHECK(overruled > 0);  // the mean would have gone the other way
 }
 
 TEST_CASE("optimizer::signum: a zero stays where it is") {

@@ -16,8 +16,8 @@ namespace gradpress {
 ///             learning rate to this one; here that is implicit, nothing grows where the rate falls fast, and a rate of 0 is
 ///             legal.
 /// - Decay     a term of each rank's gradient, through momentum and compressor.
-/// - Compressor with `error_feedback` and blocks of its own (`sign`, `stochastic_int`): "blockwise". Compression of both
-///             sides is the exchange's: one whose owner remembers what the second encoding loses, as `scatter_reduce`.
+/// - Compressor with `error_feedback` and blocks of its own (`sign`, `stochastic_int`): "blockwise". Both sides are
+///             compressed by an exchange with a memory at the owner, `two_sided`, or `scatter_reduce`.
 /// - Memory    as `def`: 16 bytes a parameter and the compressor's.
 /// - Source    Zheng, Huang, Kwok, Communication-Efficient Distributed Blockwise Momentum SGD with Error-Feedback, NeurIPS
 ///             2019, algorithms 1 and 2. Differs: model units, after Phuong, Phong, arXiv 2003.04706, who show that the

@@ -28,13 +28,17 @@ namespace gradpress {
 inline constexpr auto uncompressed = compress_with();
 
 namespace detail {
+/// Exchanges may lose something, too, so no more than this one is known to lose nothing.
 template <class C>
 inline constexpr bool is_lossless = false;
-template <class X>
-inline constexpr bool is_lossless<compressor<identity, select_all, unquantized, no_feedback, X, raw_index>> = true;
+template <>
+inline constexpr bool is_lossless<std::remove_const_t<decltype(uncompressed)>> = true;
 
+/// What a compressor remembers by; of any other method, nothing that it tells of.
 template <class C>
-struct memory_of;
+struct memory_of {
+  using type = no_feedback;
+};
 template <class Pr, class S, class Q, class F, class X, class I>
 struct memory_of<compressor<Pr, S, Q, F, X, I>> {
   using type = F;
