@@ -51,7 +51,7 @@ class line_chart {
   std::vector<pen> pens;
   std::vector<panel> panels;
   std::size_t columns = 3;
-  double inner_width = 264, inner_height = 196;  ///< of a panel, in pixels
+  double inner_width = 264, inner_height = 196;              ///< of a panel, in pixels
   double y_low = std::numeric_limits<double>::quiet_NaN();   ///< y begins here or below; by the curves unless set
   double y_high = std::numeric_limits<double>::quiet_NaN();  ///< what lies higher is cut off; nothing unless set
 
