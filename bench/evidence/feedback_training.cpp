@@ -71,7 +71,7 @@ struct record {
   int step = 0;
   double loss = 0;   ///< of training where gradients were taken, mean over ranks and since the last record
   double test = 0;   ///< of the model that is returned: accuracy of digits, loss of characters
-  double bytes = 0;  ///< that a rank handed in so far
+  double bytes = 0;  ///< that a rank handed in so far, but for the models that are looked at
 };
 
 template <class Task, class Comm>
@@ -89,7 +89,8 @@ void train_rank(Task const& task, Comm& comm, std::string const& key, double fac
           (p.cols == 1 ? driver.add(p.name, dims, p.value, gp::uncompressed) : driver.add(p.name, dims, p.value))
               .index);
     }
-    double loss = 0;
+    double loss = 0, looks = 0;
+    auto const sent = [&] { return static_cast<double>(over.stats().bytes_sent); };
     for (int step = 1; step <= steps; ++step) {
       bool done = false;
       while (!done) {
@@ -99,9 +100,10 @@ void train_rank(Task const& task, Comm& comm, std::string const& key, double fac
         done = driver.take();
       }
       if (step % every != 0) continue;
-      auto const sent = static_cast<double>(over.stats().bytes_sent);
+      doubles mine{loss / every, sent() - looks};
+      auto const before = sent();
       driver.model();
-      doubles mine{loss / every, sent};
+      looks += sent() - before;  // a mean of all models costs a dense sum, and is no part of training
       comm.all_reduce_sum(std::span(mine));
       loss = 0;
       if (comm.rank() == 0)
