@@ -43,7 +43,9 @@ inline constexpr message_kind kind_of = [] {
   message_kind k{.combines = combination::nothing,
                  .fixed_size = S::fixed_size,
                  .dense = S::where == support::all && Pr::linear,
-                 .agreed = agreeing<Q>};
+                 .agreed = agreeing<Q>,
+                 .linear = Pr::linear,
+                 .votes = casts_votes<Q>};
   if constexpr (is_wire_scalar<adds_as> && Pr::linear) {
     if constexpr (S::where != support::own) {
       k.combines = combination::sum;
@@ -141,7 +143,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
-      : use(m), dims(d), basis(m.projector, ctx, d), memory(m.feedback, ctx, d), meeting(m.exchange, ctx, d) {
+      : use(m),
+        dims(d),
+        basis(m.projector, ctx, d),
+        memory(m.feedback, ctx, d),
+        meeting(m.exchange, ctx, keeps_coefficients<X> ? shape{reduced_by(m, ctx.rank, ctx.world).second, 1} : d) {
     if constexpr (has_memory) rest = room(d.size());
     make_debts(use.projector);
     make_room();
@@ -202,6 +208,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
     auto const size = capacity(ctx.phase, ctx.world);
     clear(out.data(), size);
+    // A rank that failed may have to add what the others send.
+    if constexpr (!dense && !layout::indexed)
+      first_entries(proposes(ctx.phase) ? 0 : use.selector.max_kept(count_of(ctx.phase)));
     if constexpr (layout::indexed) {
       auto const n = count_of(ctx.phase), k = proposes(ctx.phase) ? 0 : use.selector.max_kept(n);
       first_entries(k);
@@ -220,6 +229,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
                      "the sum over the ranks overflowed");
     }
     if (leads(ctx.phase)) return check_support(ctx, arrived);
+    if (arrived.form == arrival_form::floats) {
+      auto const update = as<float const>(arrived.messages[0]);
+      return require(kernel::all_finite(ctx.exec, update.data(), n, finite_room(ctx, n)),
+                     "the update that a rank sent to all is not finite");
+    }
     if (proposes(ctx.phase)) {
       auto const proposals = as<float const>(arrived.messages[0]);
       for (std::size_t i = 0; i < proposals.extent(0); ++i)
@@ -332,6 +346,13 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     auto const knobs = knobs_of(changed, of_projector);
     auto change = change_knob(knobs, knob, value);
     check_knobs(changed);
+    if constexpr (requires { changed.exchange.check_world(ctx.world); }) changed.exchange.check_world(ctx.world);
+    if constexpr (keeps_coefficients<X>)
+      for (int p = 0; p < ctx.world; ++p)
+        if (reduced_by(use, p, ctx.world) != reduced_by(changed, p, ctx.world))
+          throw configuration_error(change.name +
+                                    " cannot change while the tensor lives: it says which rank reduces "
+                                    "what, and those ranks remember; add the tensor with this value");
     if constexpr (!std::same_as<state_of<Pr, Exec>, stateless>)
       for (std::size_t i = 0; i < of_projector; ++i)
         if (knobs[i].qualified() == change.name && change.before != change.after) renew(ctx, changed.projector);
@@ -435,25 +456,37 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     return padded(use.quantizer.code_bytes(chunk(count_of(ctx.phase), p, ctx.world).second));
   }
 
-  void recode(context const& ctx, int p, std::span<in_bytes<Exec> const> messages, bytes<Exec> out) override {
+  std::pair<std::size_t, std::size_t> chunk_of(context const& ctx, int p) const override {
+    return chunk(count_of(ctx.phase), p, ctx.world);
+  }
+
+  void mean_of(context const& ctx, std::size_t, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
+    auto const n = mean.extent(0);
     if constexpr (chunked) {
-      auto const [from, length] = chunk(count_of(ctx.phase), p, ctx.world);
-      auto const size = use.quantizer.code_bytes(length);
-      auto const mean = ctx.scratch(length);
       for (std::size_t i = 0; i < messages.size(); ++i) {
-        auto const codes = part(messages[i], 0, size);
-        check_codes(ctx, codes, length);
+        auto const codes = part(messages[i], 0, use.quantizer.code_bytes(n));
+        check_codes(ctx, codes, n);
         if (i == 0)
-          use.quantizer.decode(ctx, codes, mean);
+          decode(ctx, codes, mean);
         else
           accumulate(ctx, codes, 1.f, mean);
       }
-      kernel::divide(ctx.exec, mean.data(), length, static_cast<float>(ctx.world));
+      kernel::divide(ctx.exec, mean.data(), n, static_cast<float>(ctx.world));
+    } else if constexpr (Pr::linear) {
+      arrival<Exec> const each{messages, arrival_form::each};
+      check(ctx, each);
+      decode_mean(ctx, each, mean);
+    }
+    require(kernel::all_finite(ctx.exec, mean.data(), n, finite_room(ctx, n)), "the sum over the ranks overflowed");
+  }
+
+  void recode(context const& ctx, int p, view<Exec> mean, bytes<Exec> out) override {
+    if constexpr (chunked) {
+      auto const [from, length] = chunk_of(ctx, p);
+      auto const size = use.quantizer.code_bytes(length);
       context again = ctx;
       again.part = ctx.world + p;
       clear(out.data() + size, out.extent(0) - size);
-      require(kernel::all_finite(ctx.exec, mean.data(), length, finite_room(ctx, length)),
-              "the sum over the ranks overflowed");
       use.quantizer.encode(again, in<Exec>(mean), part(out, 0, size));
       if (has_memory && last_phase(ctx)) {  // the owner remembers what the second encoding lost, for all ranks together
         accumulate(ctx, part(out, 0, size), -1.f, mean);
@@ -520,15 +553,27 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     if constexpr (agreeing<Q>) return 4 * use.quantizer.agreement_size(m);
     return 0;
   }
-  std::size_t grain() const {
-    if constexpr (requires { use.quantizer.grain(); }) return use.quantizer.grain();
+  static std::size_t grain_of(Q const& q) {
+    if constexpr (requires { q.grain(); }) return q.grain();
     return 1;
   }
   /// Where chunk p of m values starts, and its length: equal numbers of grains, the last chunks shorter.
-  std::pair<std::size_t, std::size_t> chunk(std::size_t m, int p, int world) const {
-    auto const grains = (m + grain() - 1) / grain(), P = static_cast<std::size_t>(world);
-    auto const each = (grains + P - 1) / P * grain(), from = std::min(m, static_cast<std::size_t>(p) * each);
+  static std::pair<std::size_t, std::size_t> chunk(std::size_t m, int p, int world, std::size_t grain) {
+    auto const grains = (m + grain - 1) / grain, P = static_cast<std::size_t>(world);
+    auto const each = (grains + P - 1) / P * grain, from = std::min(m, static_cast<std::size_t>(p) * each);
     return {from, std::min(m - from, each)};
+  }
+  std::pair<std::size_t, std::size_t> chunk(std::size_t m, int p, int world) const {
+    return chunk(m, p, world, grain_of(use.quantizer));
+  }
+  /// Of an exchange that keeps something of them: the elements that rank p reduces.
+  std::pair<std::size_t, std::size_t> reduced_by([[maybe_unused]] method const& m, [[maybe_unused]] int p,
+                                                 [[maybe_unused]] int world) const {
+    if constexpr (chunked)
+      return chunk(dims.size(), p, world, grain_of(m.quantizer));
+    else if constexpr (keeps_coefficients<X>)
+      return {0, m.exchange.reduces(p) ? dims.size() : 0};
+    return {0, 0};
   }
   static void require(bool finite, char const* what = "the gradient, or gradient plus memory, is not finite") {
     if (!finite) throw non_finite_error(what);
@@ -847,6 +892,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     auto const n = out.extent(0);
     auto const P = static_cast<float>(ctx.world);
     auto const& q = use.quantizer;
+    if (arrived.form == arrival_form::floats)
+      return kernel::copy(ctx.exec, as<float const>(arrived.messages[0]).data(), n, out.data());
     if constexpr (sums)
       if (arrived.form == arrival_form::sums)
         return for_each_sum(arrived, n, [&](sum_stream const& s, std::size_t from) {
@@ -986,6 +1033,22 @@ consteval bool explain_indices() {
                 "sends no indices.");
   return leaves_indices_raw<I> || S::where == support::own || leading<S>;
 }
+/// Fails to compile with one plain sentence if X delivers, or keeps, what the other policies cannot make sense of.
+template <class X, class Pr, class F>
+consteval bool explain_delivery() {
+  static_assert(
+      !keeps_coefficients<X> || keeps_coordinates<Pr>,
+      "compress_with: this exchange remembers coefficients from step to step, and behind a projector they mean "
+      "something else in each; use it without a projector, or without its memory.");
+  static_assert(delivers_mean<X> || !counts_on_mean<F>,
+                "compress_with: this exchange delivers no mean of what the ranks sent, so a memory cannot know what is "
+                "missing; use it without a memory, or with one that does not count on the mean.");
+  static_assert(delivers_mean<X> || keeps_coordinates<Pr>,
+                "compress_with: this exchange delivers no mean of what the ranks sent, element by element; use it "
+                "without a projector.");
+  return (!keeps_coefficients<X> || keeps_coordinates<Pr>)&&(delivers_mean<X> ||
+                                                             (!counts_on_mean<F> && keeps_coordinates<Pr>));
+}
 /// Fails to compile with one plain sentence if S compares entries of the gradient with coefficients of something else.
 template <class Pr, class S>
 consteval bool explain_fresh() {
@@ -1021,7 +1084,7 @@ constexpr auto compress_with(P... p) {
                   explain_index_code<I>() && detail::explain_indices<S, I>() && detail::explain_fresh<Pr, S>()) {
       constexpr auto kind = kind_of<Pr, S, Q, I>;
       using X = resolved_exchange<Wanted, kind, remembers<F>>;
-      if constexpr (explain_exchange<X>() && explain_pair<X, kind>()) {
+      if constexpr (explain_exchange<X>() && explain_pair<X, kind>() && detail::explain_delivery<X, Pr, F>()) {
         if constexpr (std::same_as<X, Wanted>)
           return compressor<Pr, S, Q, F, X, I>{projector, selector, quantizer, memory, wanted, indices};
         else

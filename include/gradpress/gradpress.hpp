@@ -18,10 +18,13 @@
 #include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/majority_vote.hpp>
 #include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
+#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/diana.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/ef21_sgdm.hpp>
@@ -40,6 +43,7 @@
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/recipes.hpp>

@@ -533,6 +533,7 @@ class reducer {
     if (cols != 0 && rows > 0xffffffffu / cols) throw configuration_error(here + "has 2^32 elements or more; split it");
     try {
       check_knobs(m);
+      if constexpr (requires { m.exchange.check_world(1); }) m.exchange.check_world(comm_->size());
       if constexpr (requires { m.projector.check(shape{}); }) m.projector.check(shape{rows, cols});
     } catch (configuration_error const& e) {
       throw configuration_error(here + e.what());

@@ -172,3 +172,23 @@ TEST_CASE("communicate::derived: sizes that cannot be right are refused before a
   CHECK_THROWS_AS(collective::send_recv(c, -1, out, -2, std::span(four), room), communicator_error);
   CHECK_THROWS_AS(collective::send_recv(c, 0, out, 0, std::span(twelve), room), communicator_error);
 }
+
+namespace {
+/// Rank 0 of three, and whom it spoke to.
+struct overheard {
+  std::vector<std::pair<int, int>> calls;
+  int rank() { return 0; }
+  int size() { return 3; }
+  void all_gather(std::span<std::byte const>, std::span<std::byte>) {}
+  void send_recv(int to, std::span<std::byte const>, int from, std::span<std::byte>) { calls.emplace_back(to, from); }
+};
+}  // namespace
+
+TEST_CASE("communicate::derived: all_to_all_v sends no empty blocks: both ends know that they are") {
+  overheard c;
+  collective::room_t room;
+  std::byte out[5] = {}, in[2] = {};
+  std::size_t const leave[] = {0, 5, 0}, arrive[] = {0, 0, 2};
+  collective::all_to_all_v(c, std::span<std::byte const>(out), leave, std::span(in), arrive, room);
+  CHECK(c.calls == std::vector<std::pair<int, int>>{{1, 2}, {-1, -1}});
+}

@@ -16,6 +16,7 @@
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/select/adacomp.hpp>
@@ -332,7 +333,14 @@ class attack {
       auto const again = damaged_copy(chunks[0], i == 0);
       in_bytes<host> const same[] = {first.view(), again.view()};
       guarded<std::byte> out(sizes[0]);
-      judge([&] { s_.mine->recode(ctx, 0, same, bytes<host>(out.get(), out.size())); });
+      judge([&] {
+        auto const [from, length] = s_.mine->chunk_of(ctx, 0);
+        guarded<float> mean(length);
+        view<host> const floats(mean.get(), length);
+        s_.mine->mean_of(ctx, from, same, floats);
+        s_.mine->recode(ctx, 0, floats, bytes<host>(out.get(), out.size()));
+        if (!mean.intact()) complain("a mean was written outside its room");
+      });
       s_.here->release();
       if (!out.intact()) complain("an encoding of a mean wrote outside its chunk");
     }
@@ -405,7 +413,8 @@ TEST_CASE("mutation: messages without indices, and sums") {
 
 TEST_CASE("mutation: chunks") {
   attack_all(rounds, vector, compress_with(sign32, memory, scatter_reduce{}), compress_with(int4, scatter_reduce{}),
-             compress_with(log8, scatter_reduce{}), compress_with(bf16{}, memory));
+             compress_with(log8, scatter_reduce{}), compress_with(bf16{}, memory),
+             compress_with(sign_bits{}, scatter_reduce{}));
 }
 
 TEST_CASE("mutation: factors of matrices") {

@@ -255,7 +255,7 @@ void all_to_all(C& c, std::span<std::byte const> out, std::span<std::byte> in, r
 /// Blocks of any sizes, end to end in `out` and in `in`: block r goes to rank r, comes from it. Both ends of a block know
 /// its size, and nobody else.
 ///
-/// - Network  where send_recv is offered: P - 1 messages of the blocks themselves, rank r to r + 1, r + 2, ...
+/// - Network  where send_recv is offered: the blocks themselves, rank r to r + 1, r + 2, ...; empty ones are not sent.
 ///            Else derived: as all_gather_v of all blocks and P sizes a rank, padded to the longest.
 template <class C>
 void all_to_all_v(C& c, std::span<std::byte const> out, std::span<std::size_t const> out_sizes, std::span<std::byte> in,
@@ -274,7 +274,9 @@ void all_to_all_v(C& c, std::span<std::byte const> out, std::span<std::size_t co
     if (detail::offers(c, operation::send_recv)) {
       for (std::size_t d = 1; d < P; ++d) {
         auto const to = (r + d) % P, from = (r + P - d) % P;
-        c.send_recv(static_cast<int>(to), out.subspan(start(out_sizes, to), out_sizes[to]), static_cast<int>(from),
+        // Both ends know that a block is empty: nobody sends it.
+        c.send_recv(out_sizes[to] > 0 ? static_cast<int>(to) : -1, out.subspan(start(out_sizes, to), out_sizes[to]),
+                    in_sizes[from] > 0 ? static_cast<int>(from) : -1,
                     in.subspan(start(in_sizes, from), in_sizes[from]));
       }
       return;

@@ -33,6 +33,19 @@ inline constexpr bool weighs_dense = requires {
   requires X::weighs;
 };
 
+/// An exchange that remembers coefficients from one step to the next: not behind a projector, where they mean something
+/// else in each step.
+template <class X>
+inline constexpr bool keeps_coefficients = requires {
+  requires X::keeps_coefficients;
+};
+
+/// Is the update the mean of what the ranks sent, but for what memories are told of?
+template <class X>
+inline constexpr bool delivers_mean = !requires {
+  requires !X::delivers_mean;
+};
+
 /// An Exchange decides how messages meet.
 ///
 /// | expression                  | result | means                                                                         |
@@ -43,6 +56,9 @@ inline constexpr bool weighs_dense = requires {
 /// | `X::chunked`                | bool   | optional: true if tensors are cut into one chunk a rank                       |
 /// | `X::weighs`                 | bool   | optional: true if it has `ways`, names of ways to run that give the same sum, of which `letter::way` says one, and `forecast(way, link, load)` in seconds; see automatic |
 /// | `X::state<Exec>`            | type   | optional: what it keeps between steps; `commit()` when one stands, `undo()` at a rollback |
+/// | `X::keeps_coefficients`     | bool   | optional: true if its state is about coefficients; its constructor's shape is then that of those which this rank reduces: its chunk, or all if `x.reduces(rank)`, or none |
+/// | `X::delivers_mean`          | bool   | optional: false if the update is something else (a vote); then no memory that counts on the mean |
+/// | `x.check_world(P)`          | void   | optional: throws `configuration_error` for a number of ranks that does not suit it |
 /// | `x.run(ctx, transport, letter)` | void | sends the letter and delivers what arrived; a bad message becomes a complaint, never an exception, since the other ranks are waiting |
 template <class X>
 concept exchange = std::semiregular<X> && concepts::has_name<X> && concepts::has_accepts<X> && concepts::has_run<X>;

@@ -37,6 +37,13 @@ concept has_keep = requires(F const f, step<probe> const& ctx, in<probe> g, buff
 template <class F>
 inline constexpr bool remembers = F::law != memory_law::none;
 
+/// A memory that is told what was delivered, and counts on the update being the mean of that. Those that merely prepare
+/// the signal, such as a momentum, say no.
+template <class F>
+inline constexpr bool counts_on_mean = remembers<F> && !requires {
+  requires !F::counts_on_mean;
+};
+
 /// A memory that is nothing but what was left, and may lag behind by a product of two factors, which the coder remembers
 /// for it until somebody reads it.
 template <class F>
@@ -54,6 +61,7 @@ inline constexpr bool may_owe = requires {
 /// | `f.keep(ctx, g, rest, state)`         | void         | at the commit, if it remembers: `rest` is the signal less what was delivered of it; a buffer that may be swapped into the state, since the coder only needs some buffer back |
 /// | `f.addend(state)`                     | buffer       | optional: the signal is g + addend; permits the fused hooks    |
 /// | `F::may_owe`                          | bool         | optional, with `addend`: `keep` does nothing but swap; projectors may then defer what leaves the memory |
+/// | `F::counts_on_mean`                   | bool         | optional: false if it does not care whether the update is the mean |
 /// | `f.apply(ctx, update, state)`         | void         | optional, at the commit: may replace the mean update           |
 /// | `f.undo(rest, state)`                 | void         | takes the last `keep` and `apply` back; if it remembers        |
 template <class F>

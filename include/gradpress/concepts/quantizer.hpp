@@ -38,6 +38,12 @@ concept agreeing = requires(Q const q) {
   { q.agreement_size(std::size_t{}) } -> std::same_as<std::size_t>;
 };
 
+/// A quantizer whose codes are f32 1, or 0 for no vote, and then one bit a value, 1 for a negative one, in u32 words.
+template <class Q>
+inline constexpr bool casts_votes = requires {
+  requires Q::casts_votes;
+};
+
 /// A Quantizer turns kept values into codes.
 ///
 /// With `q` a const value, `x` a view of m values, `codes` code_bytes(m) bytes at a multiple of 4:
@@ -68,6 +74,7 @@ concept agreeing = requires(Q const q) {
 /// | `q.accumulate(ctx, codes, factor, x)`    | x += factor * decoded, factor +1 or -1                                  |
 /// | `q.decode_mean(ctx, codes, world, x)`    | decoded / world in one pass                                             |
 /// | `q.finite(ctx, codes, m)`                | do these codes, or their sum, decode to finite numbers?                 |
+/// | `Q::casts_votes`                         | its codes are f32 1, or 0 for none, and then one sign bit a value       |
 /// | `q.largest_world()`                      | most ranks whose codes add without wrapping                             |
 template <class Q>
 concept quantizer = std::semiregular<Q> && concepts::has_name<Q> && concepts::has_adds_as<Q> &&

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <span>
+#include <utility>
 
 namespace gradpress {
 
@@ -17,7 +18,8 @@ enum class arrival_form {
   sum,     ///< one message, the sum of (or merged from) all ranks' contributions
   each,    ///< P messages, one a rank, in rank order
   chunks,  ///< P messages; number p is the mean of chunk p of the tensor
-  sums     ///< one message or more; number p is the sum over part p of as many (slice_of), as a sum_stream
+  sums,    ///< one message or more; number p is the sum over part p of as many (slice_of), as a sum_stream
+  floats   ///< one message: all coefficients of the update, as floats
 };
 
 /// What an exchange delivers to a tensor in one phase. Lives until the step ends.
@@ -77,7 +79,7 @@ class coder {
 
   /// Merging exchanges: folds `theirs` into `mine`; with `keeps`, this rank's memory takes what the merge drops.
   virtual void merge(step<Exec> const&, bytes<Exec> mine, in_bytes<Exec> theirs, bool keeps) = 0;
-  /// Merging exchanges: how many coefficients this phase's indices may name.
+  /// How many coefficients this phase is about; what a merging exchange's indices may name.
   [[nodiscard]] virtual std::size_t length(step<Exec> const&) const = 0;
   /// Merging exchanges that do not keep all: what I sent under an index that is not among `kept`, ascending, returns to
   /// my memory.
@@ -87,11 +89,17 @@ class coder {
   /// Exchanges that round a sum: what the rounding lost of coefficients [from, from + lost.extent(0)), for all ranks
   /// together, enters this rank's memory.
   virtual void remember(step<Exec> const&, std::size_t from, in<Exec> lost) = 0;
-  /// Chunked exchanges: bytes of chunk p's message.
+  /// Chunked exchanges: where chunk p starts, its length, and the bytes of its message.
+  [[nodiscard]] virtual std::pair<std::size_t, std::size_t> chunk_of(step<Exec> const&, int p) const = 0;
   [[nodiscard]] virtual std::size_t chunk_bytes(step<Exec> const&, int p) const = 0;
-  /// Chunked exchanges, at chunk p's owner: encodes the mean of the ranks' chunk messages once more; the owner's memory
-  /// takes what this loses.
-  virtual void recode(step<Exec> const&, int p, std::span<in_bytes<Exec> const> messages, bytes<Exec> out) = 0;
+  /// Exchanges that reduce at one rank: the mean over the ranks of coefficients [from, from + mean.extent(0)), which
+  /// `messages` are about, one from each rank, in rank order: a chunk's where the exchange is chunked, else all of them.
+  /// Throws what `check` does. Changes nothing.
+  virtual void mean_of(step<Exec> const&, std::size_t from, std::span<in_bytes<Exec> const> messages,
+                       view<Exec> mean) = 0;
+  /// Chunked exchanges, at chunk p's owner: encodes a mean by the method's quantizer; the owner's memory takes what this
+  /// loses. `mean` is workspace then.
+  virtual void recode(step<Exec> const&, int p, view<Exec> mean, bytes<Exec> out) = 0;
 };
 
 }  // namespace gradpress

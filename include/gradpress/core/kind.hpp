@@ -59,6 +59,9 @@ struct message_kind {
   bool fixed_size = true;
   bool dense = false;   ///< every coefficient, in order: may be cut into chunks at the quantizer's grain
   bool agreed = false;  ///< the codes need numbers that were agreed on before
+  bool linear =
+      true;  ///< ranks' coefficients may be averaged; else each rank's are lifted, and then the mean is formed
+  bool votes = false;  ///< codes are one bit a value, all of one magnitude (sign_bits)
 
   friend constexpr bool operator==(message_kind const&, message_kind const&) = default;
 };

@@ -8,6 +8,52 @@
 
 namespace gradpress {
 
+namespace detail {
+
+/// A letter of variable size starts with the size of each section.
+template <class Exec>
+bool deliver_variable(letter<Exec>& l) {
+  l.form = arrival_form::each;
+  auto const sections = l.sections.size(), P = l.bases.size(), table = l.table_bytes();
+  auto const bad = [&](std::size_t p, char const* what) {
+    l.complain("the message from rank " + std::to_string(p) + what);
+    return false;
+  };
+  l.arrived.assign(sections * P, {});
+  for (std::size_t s = 0; s < sections; ++s) l.sections[s].first = s * P, l.sections[s].count = P;
+  for (std::size_t p = 0; p < P; ++p) {
+    std::size_t at = l.header_bytes() + table;
+    if (at > l.sizes[p]) return bad(p, " is too short for its section table");
+    for (std::size_t s = 0; s < sections; ++s) {
+      std::uint32_t size = 0;
+      std::memcpy(&size, l.bases[p] + l.header_bytes() + 4 * s, 4);
+      if (size > l.sizes[p] - at) return bad(p, " has a section that reaches past its end");
+      l.arrived[s * P + p] = in_bytes<Exec>(l.bases[p] + at, size);
+      at += size;
+    }
+    if (at != l.sizes[p]) return bad(p, " is longer than its sections");
+  }
+  return true;
+}
+
+/// Delivers one letter from each rank, of l.sizes, that lie end to end, each behind a header. False, with a complaint, if
+/// one is not what an honest rank sends.
+template <class Exec>
+bool deliver_letters(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> all) {
+  l.bases.clear();
+  auto const bare = sizeof(letter_header) - (l.header_bytes() > 0 ? sizeof(letter_header) : 0);
+  std::size_t at = 0;
+  for (std::size_t p = 0; p < l.sizes.size(); at += l.sizes[p++]) {
+    if (!l.opens(ctx, part(all, at, l.sizes[p]), static_cast<int>(p))) return false;
+    l.bases.push_back(all.data() + at + bare);
+  }
+  if (!l.kind.fixed_size) return deliver_variable(l);
+  l.deliver(arrival_form::each, l.bases);
+  return true;
+}
+
+}  // namespace detail
+
 /// Accepts every kind.
 ///
 /// - Network    (P-1) messages arrive at each rank: it pays while P times the message is small beside the dense tensor.
@@ -30,7 +76,7 @@ struct all_gather {
       auto const all = l.inbox(P * mine.extent(0));
       to.all_gather({mine.data(), mine.extent(0)}, {all.data(), all.extent(0)});
       l.sizes.assign(P, mine.extent(0));
-      deliver(ctx, l, all);
+      detail::deliver_letters(ctx, l, all);
     } else {
       l.sizes.assign(P, 0);
       std::size_t const own = mine.extent(0);
@@ -41,7 +87,7 @@ struct all_gather {
       to.all_gather_v({mine.data(), mine.extent(0)}, l.sizes, {all.data(), all.extent(0)});
       l.sent += sizeof own;
       ++l.messages;
-      deliver(ctx, l, all);
+      detail::deliver_letters(ctx, l, all);
     }
     l.sent += mine.extent(0);
     ++l.messages;
@@ -60,42 +106,6 @@ struct all_gather {
     l.bases.clear();
     for (std::size_t p = 0; p < P; ++p) l.bases.push_back(all.data() + p * mine.extent(0));
     l.deliver(arrival_form::each, l.bases);
-  }
-
-  template <class Exec>
-  static void deliver(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> all) {
-    l.bases.clear();
-    std::size_t at = 0;
-    for (std::size_t p = 0; p < l.sizes.size(); at += l.sizes[p++]) {
-      if (!l.opens(ctx, part(all, at, l.sizes[p]), static_cast<int>(p))) return;
-      l.bases.push_back(all.data() + at);
-    }
-    if (l.kind.fixed_size) return l.deliver(arrival_form::each, l.bases);
-    deliver_variable(l);
-  }
-
-  /// A letter of variable size starts with the size of each section.
-  template <class Exec>
-  static void deliver_variable(letter<Exec>& l) {
-    l.form = arrival_form::each;
-    auto const sections = l.sections.size(), P = l.bases.size(), table = l.table_bytes();
-    l.arrived.assign(sections * P, {});
-    for (std::size_t s = 0; s < sections; ++s) l.sections[s].first = s * P, l.sections[s].count = P;
-    for (std::size_t p = 0; p < P; ++p) {
-      std::size_t at = l.header_bytes() + table;
-      if (at > l.sizes[p])
-        return l.complain("the message from rank " + std::to_string(p) + " is too short for its section table");
-      for (std::size_t s = 0; s < sections; ++s) {
-        std::uint32_t size = 0;
-        std::memcpy(&size, l.bases[p] + l.header_bytes() + 4 * s, 4);
-        if (size > l.sizes[p] - at)
-          return l.complain("the message from rank " + std::to_string(p) + " has a section that reaches past its end");
-        l.arrived[s * P + p] = in_bytes<Exec>(l.bases[p] + at, size);
-        at += size;
-      }
-      if (at != l.sizes[p])
-        return l.complain("the message from rank " + std::to_string(p) + " is longer than its sections");
-    }
   }
 };
 

@@ -4,7 +4,7 @@
 /// \file
 /// Exchange: each rank reduces one chunk of every tensor in float, encodes the mean once more, and tells everybody.
 
-#include <gradpress/concepts/exchange.hpp>
+#include <gradpress/exchange/chunk_reduce.hpp>
 
 namespace gradpress {
 
@@ -36,83 +36,22 @@ struct scatter_reduce {
 
   template <class Exec>
   void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const {
-    int const P = to.size(), r = to.rank();
-    constexpr auto header = sizeof(letter_header);
-    std::size_t block = header;  // the first chunk of a tensor is its largest
-    for (auto const& s : l.sections) block += s.who->chunk_bytes(ctx, 0);
-    auto const ranks = static_cast<std::size_t>(P);
-    auto const out = l.outbox(ranks * block), in = l.inbox(2 * ranks * block);
-    pack(ctx, l, P, block, out);
-    to.all_to_all({out.data(), ranks * block}, {in.data(), ranks * block});
-    auto const mine = part(out, 0, block), all = part(in, ranks * block, ranks * block);
-    reduce(ctx, l, r, P, block, part(in, 0, ranks * block), mine);
-    letter<Exec>::seal(ctx, mine);
-    to.all_gather({mine.data(), block}, {all.data(), all.extent(0)});
-    l.sent += ranks * block;
-    l.messages += 2;
-    deliver(ctx, l, P, block, all);
-  }
-
- private:
-  template <class Exec>
-  static void pack(step<Exec> const& ctx, letter<Exec>& l, int P, std::size_t block, bytes<Exec> out) {
-    auto const mine = l.mine();
-    l.sizes.clear();
-    for (auto const& s : l.sections) l.sizes.push_back(s.at);
-    for (int p = 0; p < P; ++p) {
-      auto const to = part(out, static_cast<std::size_t>(p) * block, block);
-      std::size_t at = sizeof(letter_header);
-      for (std::size_t s = 0; s < l.sections.size(); ++s) {
-        auto const size = l.sections[s].who->chunk_bytes(ctx, p);
-        if (size > 0) std::memcpy(to.data() + at, mine.data() + l.sizes[s], size);
-        at += size;
-        l.sizes[s] += size;
-      }
-      clear(to.data() + at, block - at);
-      letter<Exec>::seal(ctx, to);
-    }
-  }
-
-  template <class Exec>
-  static void reduce(step<Exec> const& ctx, letter<Exec>& l, int r, int P, std::size_t block, bytes<Exec> in,
-                     bytes<Exec> out) {
-    clear(out.data(), block);  // a chunk that cannot be reduced travels as zeros, and the step fails
-    for (int p = 0; p < P; ++p)
-      if (!l.opens(ctx, part(in, static_cast<std::size_t>(p) * block, block), p)) return;
-    std::size_t at = sizeof(letter_header);
-    for (auto const& s : l.sections) {
-      auto const size = s.who->chunk_bytes(ctx, r);
-      l.arrived.clear();
-      for (int p = 0; p < P; ++p) l.arrived.push_back(part(in, static_cast<std::size_t>(p) * block + at, size));
-      try {
-        s.who->recode(l.context_of(ctx, s), r, l.arrived, part(out, at, size));
-      } catch (error const& e) {
-        bool const overflow = dynamic_cast<non_finite_error const*>(&e) != nullptr;
-        l.complain(std::string("a chunk of a tensor: ") + e.what(), overflow);
-        clear(out.data() + at, size);
-      }
-      ctx.memory->release();
-      at += size;
-    }
-  }
-
-  template <class Exec>
-  static void deliver(step<Exec> const& ctx, letter<Exec>& l, int P, std::size_t block, bytes<Exec> all) {
+    auto const P = static_cast<std::size_t>(to.size());
+    int const r = to.rank();
+    auto const size = [&](auto const& s, int p) { return s.who->chunk_bytes(ctx, p); };
+    auto const all =
+        detail::meet_in_chunks(ctx, to, l, size, [&](auto const& s, auto const& own, auto const& messages, auto out) {
+          auto const [from, length] = s.who->chunk_of(own, r);
+          auto const mean = own.scratch(length);
+          s.who->mean_of(own, from, messages, mean);
+          s.who->recode(own, r, mean, out);
+        });
     l.form = arrival_form::chunks;
-    l.arrived.clear();
-    for (int p = 0; p < P; ++p)
-      if (!l.opens(ctx, part(all, static_cast<std::size_t>(p) * block, block), p)) return;
-    l.sizes.assign(static_cast<std::size_t>(P), sizeof(letter_header));
-    for (auto& s : l.sections) {
-      s.first = l.arrived.size();
-      s.count = static_cast<std::size_t>(P);
-      for (int p = 0; p < P; ++p) {
-        auto& at = l.sizes[static_cast<std::size_t>(p)];
-        auto const size = s.who->chunk_bytes(ctx, p);
-        l.arrived.push_back(part(all, static_cast<std::size_t>(p) * block + at, size));
-        at += size;
-      }
-    }
+    l.arrived.assign(l.sections.size() * P, {});
+    for (std::size_t i = 0; i < l.sections.size(); ++i) l.sections[i].first = i * P, l.sections[i].count = P;
+    detail::for_each_chunk(l, to.size(), all, size, [&](std::size_t i, int p, bytes<Exec> m) {
+      l.arrived[i * P + static_cast<std::size_t>(p)] = m;
+    });
   }
 };
 
