@@ -56,7 +56,8 @@ consteval bool explain_way() {
 /// - State      all_gather: every rank keeps every rank's history, P (p + 1) n floats; parameter_server: the root alone
 ///              does so, the others keep their own. And n of workspace.
 /// - Start      nothing is known, so the residual is g and is sent whatever the threshold.
-/// - Memory     what the code loses is in the next residual, since predictions are made from reconstructed gradients.
+/// - Memory     what the code leaves out of the estimate is in the next residual, since predictions are made from
+///              reconstructed gradients; what an update lacked is not added to a later one.
 /// - Network    a silent rank sends 4 + 4 p bytes beside what the exchange adds to a letter: 44 for all_gather.
 /// - Drift      every `check_every` steps of the reducer a message holds the checksum of its sender's history; who mirrors
 ///              another one fails the step on all ranks. `resync` starts over.
