@@ -169,6 +169,7 @@ int main(int argc, char** argv) {
     add_case(h, "bf16 + EF", g, 1e-6, compress_with(bf16{}, error_feedback{}));
     add_case(h, "top_k .1% + EF", g, 0, top_k_sgd(0.001));
     add_case(h, "top_k 1% + EF", g, 0, top_k_sgd(0.01));
+    add_case(h, "top_k .1% + momentum_correction", g, 0, compress_with(top_k{.density = 0.001}, momentum_correction{}));
     add_case(h, "gtop_k .1% + EF", g, 0, gtop_k_sgd(0.001));
     add_case(h, "top_k 1% + int8 + EF", g, 1e-6,
              compress_with(top_k{.density = 0.01}, stochastic_int{}, error_feedback{}));

@@ -20,11 +20,11 @@
 
 namespace evidence {
 
-/// A parameter's name, shape and gradient.
+/// A parameter's name, shape, gradient and values.
 struct slice {
   std::string name;
   std::size_t rows, cols;
-  std::span<float> gradient;
+  std::span<float> gradient, value;
 };
 
 /// 64 -> 256 -> 10 on handwritten digits, 64 images a step.
@@ -36,6 +36,7 @@ struct digits_task {
   static constexpr double guess = 2.303;  ///< loss of a guess among all, nats
   static constexpr bool logarithmic = true;
   static constexpr std::size_t batch = 64;
+  static constexpr double rate = 0.2, momentum = 0.5;
   digits::dataset data;
 
   digits_task() : data(digits::read_samples(DIGITS_DATA)) {}
@@ -51,7 +52,7 @@ struct digits_task {
     replica(digits_task const& task, std::uint64_t seed) : task_(task), seed_(seed), model_(seed) {}
     std::vector<slice> parameters() {
       std::vector<slice> all;
-      for (auto* t : model_.parameters()) all.push_back({t->name, t->rows, t->cols, t->gradient});
+      for (auto* t : model_.parameters()) all.push_back({t->name, t->rows, t->cols, t->gradient, t->value});
       return all;
     }
     double differentiate(int step, int rank, int ranks) {
@@ -63,7 +64,8 @@ struct digits_task {
       return static_cast<double>(model_.differentiate(task_.data.train, std::span(shard_).subspan(at, share)));
     }
     void update() {
-      for (auto* t : model_.parameters()) digits::momentum_sgd{.rate = 0.2f, .momentum = 0.5f}.step(*t);
+      for (auto* t : model_.parameters())
+        digits::momentum_sgd{.rate = float(rate), .momentum = float(momentum)}.step(*t);
     }
     std::vector<float> values() {
       std::vector<float> all;
@@ -91,6 +93,7 @@ struct shakespeare_task {
   static constexpr double guess = 4.174;
   static constexpr bool logarithmic = false;
   static constexpr std::size_t sequences = 16, length = 32, hidden = 384;
+  static constexpr double rate = Momentum ? 1 : 4, momentum = Momentum ? 0.9 : 0;
   shakespeare::corpus text;
 
   shakespeare_task() : text(shakespeare::read_corpus(SHAKESPEARE_DATA)) {}
@@ -99,14 +102,14 @@ struct shakespeare_task {
     shakespeare_task const& task_;
     std::uint64_t seed_;
     shakespeare::network model_;
-    shakespeare::momentum_sgd optimizer_{Momentum ? 1.f : 4.f, Momentum ? 0.9f : 0.f};
+    shakespeare::momentum_sgd optimizer_{float(rate), float(momentum)};
 
    public:
     replica(shakespeare_task const& task, std::uint64_t seed)
         : task_(task), seed_(seed), model_(task.text.symbols(), hidden, seed) {}
     std::vector<slice> parameters() {
       std::vector<slice> all;
-      for (auto* t : model_.parameters()) all.push_back({t->name, t->rows, t->cols, t->gradient});
+      for (auto* t : model_.parameters()) all.push_back({t->name, t->rows, t->cols, t->gradient, t->value});
       return all;
     }
     double differentiate(int step, int rank, int ranks) {

@@ -51,6 +51,7 @@ class line_chart {
   std::vector<pen> pens;
   std::vector<panel> panels;
   std::size_t columns = 3;
+  double inner_width = 264, inner_height = 196;  ///< of a panel, in pixels
   double y_low = std::numeric_limits<double>::quiet_NaN();   ///< y begins here or below; by the curves unless set
   double y_high = std::numeric_limits<double>::quiet_NaN();  ///< what lies higher is cut off; nothing unless set
 
@@ -77,6 +78,8 @@ class line_chart {
     for (std::size_t i = 0; i < panels.size(); ++i) {
       frame const f{left + static_cast<double>(i % columns) * (inner_width + gap),
                     top + static_cast<double>(i / columns) * (inner_height + row_gap),
+                    inner_width,
+                    inner_height,
                     ranges.first,
                     ranges.second,
                     x,
@@ -91,7 +94,6 @@ class line_chart {
 
  private:
   static constexpr double left = 76, right = 24, top = 126, bottom = 62, gap = 22, row_gap = 44;
-  static constexpr double inner_width = 264, inner_height = 196;
   static constexpr double letter = 7;  // of 13 px text; wide enough for the fonts of most viewers
 
   struct range {
@@ -100,11 +102,11 @@ class line_chart {
   };
   /// Where one panel lies, and what its coordinates mean.
   struct frame {
-    double at_x, at_y;
+    double at_x, at_y, width, height;
     range x_range, y_range;
     axis x_axis, y_axis;
-    [[nodiscard]] double x_of(double v) const { return at_x + share(v, x_range, x_axis) * inner_width; }
-    [[nodiscard]] double y_of(double v) const { return at_y + (1 - share(v, y_range, y_axis)) * inner_height; }
+    [[nodiscard]] double x_of(double v) const { return at_x + share(v, x_range, x_axis) * width; }
+    [[nodiscard]] double y_of(double v) const { return at_y + (1 - share(v, y_range, y_axis)) * height; }
     static double share(double v, range const& r, axis a) {
       if (a == axis::linear) return (v - r.low) / (r.high - r.low);
       return std::log(v / r.low) / std::log(r.high / r.low);

@@ -133,6 +133,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   buffer<Exec> own;           // my decoded contribution, in coefficients; only behind a projector
   buffer<Exec> values, agreed;
   product debt, old_debt;   // of the memory, and of `rest` for a rollback
+  buffer<Exec> rate;        // the learning rate that a memory in units of the model is for; 0 before the first
+  float old_rate = 0;       // the same of what a rollback brings back
+  float wanted_rate = 0;    // as the program has it now
   in<Exec> a, c, x;         // signal, its coefficients, the values to send; alive inside one step
   int rounds = Pr::rounds;  // of the step that began
   bool dense_now = false;   // the whole signal travels, as floats that add up
@@ -140,6 +143,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   bool unkept = false;      // nor was it at the last commit
   bool renewed = false;     // what the projector keeps is of after the last commit
   bool was_whole = false;   // at the last commit the whole signal travelled
+  bool only_sent = false;   // `rest` is the signal but where something of mine was sent
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
@@ -149,6 +153,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         memory(m.feedback, ctx, d),
         meeting(m.exchange, ctx, keeps_coefficients<X> ? shape{reduced_by(m, ctx.rank, ctx.world).second, 1} : d) {
     if constexpr (has_memory) rest = room(d.size());
+    if constexpr (can_follow_rate<F>) rate = kernel::zeros(ctx.exec, "gradpress::rate", 1);
     make_debts(use.projector);
     make_room();
   }
@@ -179,6 +184,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   // ---- one phase, sending side ---------------------------------------------------------------------------------
 
   std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
+    if (ctx.phase == 0) follow_rate(ctx);
+    only_sent = direct && !dense && !dense_now;
     if (dense_now) return write_signal(ctx, g, out);
     if (ctx.phase % steps == 0) prepare(ctx, g);
     if (leads(ctx.phase)) return write_support(ctx, out);
@@ -272,6 +279,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
+    if constexpr (can_follow_rate<F>) old_rate = rate(0);
     if (dense_now) return commit_signal(ctx, g, arrived);
     empty = unkept = renewed = was_whole = false;
     [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
@@ -289,6 +297,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
         use.projector.owe(ctx, dims, mean, mine, basis, debt.basis, debt.factor);
         debt.owed = true;
+        if (!use.feedback.may_owe()) pay(ctx, debt, rest);
         keep(ctx, g);
         use.projector.lift(ctx, dims, mean, basis, g);
       } else if constexpr (has_memory && !keep_first &&
@@ -310,6 +319,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void undo() override {
     empty = false;
+    if constexpr (can_follow_rate<F>) std::swap(rate(0), old_rate);
     if (!unkept) {
       if constexpr (requires { use.feedback.undo(rest, memory); }) use.feedback.undo(rest, memory);
       if constexpr (defers) std::swap(debt, old_debt);
@@ -330,7 +340,17 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     empty = false;  // whoever visits may write
     basis.visit(v);
     memory.visit(v);
+    if (in_model_units()) v("learning_rate", rate);
     meeting.visit(v);
+  }
+
+  buffer<Exec> residual([[maybe_unused]] context const& ctx) override {
+    if constexpr (has_addend) {
+      settle(ctx);
+      empty = false;  // whoever has it may write
+      return use.feedback.addend(memory);
+    }
+    return {};
   }
 
   std::size_t redrawn() const override {
@@ -360,7 +380,15 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     make_room();
     return change;
   }
-  std::string text() const override { return use.text(); }
+  std::string text() const override {
+    if (!in_model_units()) return use.text();
+    auto const now = wanted_rate == 0 ? rate(0) : wanted_rate;
+    return use.text() + (now == 0 ? "" : " at the learning rate " + detail::knob_text(now));
+  }
+  bool learning_rate(float now) override {
+    wanted_rate = now;
+    return in_model_units();
+  }
   std::string value(std::string_view knob) const override {
     auto copy = use;
     std::size_t of_projector = 0;
@@ -448,6 +476,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void remember(context const& ctx, std::size_t from, in<Exec> lost) override {
+    only_sent = false;
     if (has_memory && last_phase(ctx))
       kernel::accumulate(ctx.exec, lost.data(), !direct, (direct ? rest.data() : own.data()) + from, lost.extent(0));
   }
@@ -716,10 +745,34 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
                                           to);
     return use.projector.project_sum(ctx, dims, g, e, signal, basis, to);
   }
-  /// Relieves the memory of what it owes: the same numbers as if it had never owed it.
-  void settle([[maybe_unused]] context const& ctx) {
+  /// Relieves the memory of what it owes, the same numbers as if it had never owed it, and brings it into the units of
+  /// the learning rate as it is now; false, and in the old units, if it has numbers that are too large for that.
+  bool settle([[maybe_unused]] context const& ctx) {
     if constexpr (defers)
       if (debt.owed) pay(ctx, debt, use.feedback.addend(memory));
+    if constexpr (can_follow_rate<F>) {
+      if (wanted_rate == 0 || wanted_rate == rate(0)) return true;
+      if (in_model_units() && rate(0) != 0 && !use.feedback.rescale(ctx, rate(0) / wanted_rate, memory)) return false;
+      rate(0) = wanted_rate;
+    }
+    return true;
+  }
+  bool in_model_units() const {
+    if constexpr (can_follow_rate<F>) return use.feedback.in_model_units();
+    return false;
+  }
+  /// The first thing of a step.
+  void follow_rate([[maybe_unused]] context const& ctx) {
+    if constexpr (can_follow_rate<F>) {
+      if (in_model_units() && wanted_rate == 0 && rate(0) == 0)
+        throw configuration_error(
+            "a memory in units of the model needs the learning rate; call "
+            "reducer.learning_rate(rate) before average");
+      if (!in_model_units())
+        rate(0) = wanted_rate;
+      else if (wanted_rate != rate(0))
+        require(settle(ctx), "the memory, in units of the new learning rate, is not finite");
+    }
   }
   void pay(context const& ctx, product& what, buffer<Exec> const& from) {
     if constexpr (defers) {
@@ -828,6 +881,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void return_to_memory(context const& ctx, index_t const* at, float const* dropped, std::size_t m) {
     if (has_memory && last_phase(ctx)) {
+      only_sent = false;
       if constexpr (direct)
         kernel::add_at(rest.data(), at, dropped, m);
       else
@@ -846,6 +900,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void keep(context const& ctx, view<Exec> g) {
+    if constexpr (keeps_by_position)
+      if (only_sent)
+        return use.feedback.keep_at(ctx, in<Exec>(g), rest, in<Exec, index_t>(kept.indices.data(), kept.count), memory);
     if constexpr (has_memory) use.feedback.keep(ctx, in<Exec>(g), rest, memory);
   }
 
@@ -965,6 +1022,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     return mean;
   }
 
+  static constexpr bool keeps_by_position = direct && !dense && has_memory &&
+                                            requires(F const& f, context const& ctx, in<Exec> g, buffer<Exec>& r,
+                                                     in<Exec, index_t> at, state_of<F, Exec>& s) {
+    f.keep_at(ctx, g, r, at, s);
+  };
   static constexpr bool fuses_select =
       direct && !dense && has_memory && has_addend &&
       requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) {
@@ -986,7 +1048,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     p.commit_whole(ctx, d, v, s);
   };
   static constexpr bool defers =
-      fuses_project && may_owe<F> &&
+      fuses_project && can_owe<F> &&
       requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) {
     { p.project_owed(ctx, d, v, v, v, v, w, s, w) } -> std::same_as<bool>;
   };
@@ -1040,14 +1102,14 @@ consteval bool explain_delivery() {
       !keeps_coefficients<X> || keeps_coordinates<Pr>,
       "compress_with: this exchange remembers coefficients from step to step, and behind a projector they mean "
       "something else in each; use it without a projector, or without its memory.");
-  static_assert(delivers_mean<X> || !counts_on_mean<F>,
+  static_assert(delivers_mean<X> || !remembers<F>,
                 "compress_with: this exchange delivers no mean of what the ranks sent, so a memory cannot know what is "
-                "missing; use it without a memory, or with one that does not count on the mean.");
+                "missing; use it without a memory, or with one that remembers no delivery, such as local_momentum.");
   static_assert(delivers_mean<X> || keeps_coordinates<Pr>,
                 "compress_with: this exchange delivers no mean of what the ranks sent, element by element; use it "
                 "without a projector.");
   return (!keeps_coefficients<X> || keeps_coordinates<Pr>)&&(delivers_mean<X> ||
-                                                             (!counts_on_mean<F> && keeps_coordinates<Pr>));
+                                                             (!remembers<F> && keeps_coordinates<Pr>));
 }
 /// Fails to compile with one plain sentence if S compares entries of the gradient with coefficients of something else.
 template <class Pr, class S>

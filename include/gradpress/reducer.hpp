@@ -176,7 +176,9 @@ class reducer {
   failure failure_;
   statistics statistics_;
   std::unique_ptr<counted_transport> counted_;  // null unless somebody watches
+  std::string declared_;
   bool can_roll_back_ = false;
+  float learning_rate_ = 0;  // before anybody said: 0
 
  public:
   /// Names a tensor of one reducer.
@@ -311,6 +313,21 @@ class reducer {
     tensors_[t.index]->of->schedules.push_back({std::move(name), std::move(schedule), value});
   }
 
+  /// The learning rate of the next steps, for memories in units of the model: what they keep is worth the same step of
+  /// the model after a change. Others do not ask. All ranks must say the same before the same step; the next `average`
+  /// compares. Throws `configuration_error` unless it is a positive number, and has then changed nothing.
+  void learning_rate(double rate) {
+    learning_rate_ = checked_rate(rate);
+    for (auto& u : units_) tell_rate(*u, learning_rate_);
+  }
+  /// The same for one tensor, or the group that it belongs to, where parameters have rates of their own.
+  void learning_rate(tensor t, double rate) {
+    if (t.index >= tensors_.size())
+      throw configuration_error("gradpress: rank " + std::to_string(rank()) +
+                                ": a learning rate was set of a tensor that this reducer does not know");
+    tell_rate(*tensors_[t.index]->of, checked_rate(rate));
+  }
+
   /// Calls observer(measurement) at the end of every step of this tensor, or of the group that it belongs to; after the
   /// step stands, so what the observer throws leaves `average` and undoes nothing. A null observer ends it. One
   /// observer a tensor. Costs a few passes over the tensor and the clock; nothing where nobody watches.
@@ -345,6 +362,9 @@ class reducer {
     if (!gradient.span_is_contiguous()) return fail_stage(t, "the view is not contiguous; copy it into one that is");
     stage(t, gradient.data(), gradient.size());
   }
+
+  /// Lets the next `average` fail on all ranks, for a tensor that this rank cannot stage: others may have.
+  void fail(tensor t, std::string const& why) { fail_stage(t, why); }
 
   /// Replaces every staged gradient by its mean over the ranks, in place.
   ///
@@ -392,6 +412,19 @@ class reducer {
     can_roll_back_ = false;
   }
 
+  /// Text that must be equal on all ranks, compared before every step as methods are: what uses this reducer, and how.
+  void declare(std::string text) { declared_ = std::move(text); }
+
+  /// What of a tensor's gradients was not delivered yet, one float an element: what is added to the next gradient. Empty
+  /// where its method has no such memory. It may be written between steps, and a rollback then takes back the last
+  /// step and what was written. Valid until the next `average` or `rollback`.
+  [[nodiscard]] buffer<Exec> residual(tensor t) {
+    auto const& m = *tensors_.at(t.index);
+    auto const all = m.of->live->residual(context(*m.of, 0));
+    arena_->release();
+    return all.extent(0) == 0 ? all : part_of(all, m);
+  }
+
   /// Writes this rank's memories and factors, keyed by tensor name. A file a rank.
   void save(std::ostream& to) { checkpoint::write(to, header(), fields(), changed_knobs()); }
   /// Reads what `save` wrote on this rank number of a world of this size, knobs as they were set then included. All or
@@ -409,6 +442,7 @@ class reducer {
       throw;
     }
     can_roll_back_ = false;
+    for (auto& m : tensors_) label(*m);
     for (auto& u : units_)
       for (auto& f : u->schedules) f.applied = std::numeric_limits<double>::quiet_NaN();
   }
@@ -416,6 +450,8 @@ class reducer {
   [[nodiscard]] statistics const& stats() const noexcept { return statistics_; }
   void reset_statistics() noexcept { statistics_ = {}; }
   [[nodiscard]] std::uint64_t step_number() const noexcept { return number_; }
+  [[nodiscard]] std::uint64_t seed() const noexcept { return options_.seed; }
+  [[nodiscard]] Exec const& space() const noexcept { return exec_; }
   /// Fused messages a phase: how many groups of tensors cannot travel together.
   [[nodiscard]] std::size_t lanes() const noexcept { return lanes_.size(); }
   /// How a tensor whose exchange is `automatic` travels, and why: "dense: ..." or the name of an exchange and the times
@@ -473,6 +509,7 @@ class reducer {
     u->key = digest{}.add(name).value();
     using worker = tensor_coder<Exec, Method>;
     u->live = std::make_unique<worker>(method, context(*u, 0), dims);
+    u->live->learning_rate(learning_rate_);
     arena_->release();
     if constexpr (Method::facts.leads) u->lanes.push_back(lane_for(all_gather{}, support_kind));
     if constexpr (Method::facts.agrees) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
@@ -510,6 +547,18 @@ class reducer {
     if (m.of->choice != nullptr && options_.link)
       m.method += " over " + text_of(options_.link->sum) + " and " + text_of(options_.link->gather);
     if (m.of->choice != nullptr && m.of->dense_now) m.method += ", dense";
+  }
+  void tell_rate(unit& u, float rate) {
+    if (u.live->learning_rate(rate))
+      for (auto* m : u.members) label(*m);
+  }
+  float checked_rate(double rate) const {
+    auto const as_stored = static_cast<float>(rate);
+    if (!(as_stored > 0) || !std::isfinite(as_stored))
+      throw configuration_error("gradpress: rank " + std::to_string(rank()) + ": the learning rate is " +
+                                detail::knob_text(rate) +
+                                "; memories in units of the model need a positive number: leave out steps without one");
+    return as_stored;
   }
   static std::string text_of(link_cost const& c) {
     return detail::knob_text(c.alpha) + " s + " + detail::knob_text(c.beta) + " s/byte";
@@ -618,6 +667,7 @@ class reducer {
   void agree() {
     consensus_.clear();
     for (auto const* t : by_name_) consensus_.add(t->name, t->dims, t->method, t->staged);
+    if (!declared_.empty()) consensus_.add("what uses this reducer", {}, declared_, true);
     for (auto& u : units_) collect(*u);
     guarded(0, "agreement", [&] { statistics_.control_bytes += consensus_.agree(*comm_, options_.seed, number_); });
   }

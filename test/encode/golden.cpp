@@ -18,13 +18,17 @@
 #include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
+#include <gradpress/exchange/majority_vote.hpp>
+#include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
+#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/log.hpp>
 #include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/reducer.hpp>
@@ -151,6 +155,21 @@ std::string pair_of_sums(double density) {
   });
   return texts[0];
 }
+/// What the second rank of two sends in a step, and then the first.
+template <class Method>
+std::string pair_of_ranks(Method const& method) {
+  std::string texts[2];
+  run_ranks(2, [&](thread_communicator& c) {
+    recording<thread_communicator&> comm{c};
+    reducer r{gradpress::serial{}, comm};
+    auto const w = r.add("w", 40, 1, method);
+    auto g = tiny(40);
+    if (c.rank() == 1) std::reverse(g.begin(), g.end());
+    r.average(w, std::span(g));
+    texts[c.rank()] = sent_in(comm);
+  });
+  return texts[1] + ' ' + texts[0];
+}
 /// The sums of two sparse messages, one that stays sparse and one that does not, and of their parts.
 std::string sums() {
   index_t const at[] = {1, 4, 20}, other[] = {4, 31};
@@ -275,6 +294,24 @@ std::vector<golden_case> const& cases() {
       {"sums of sparse messages", sums},
       {"recursive_doubling, two ranks, sparse", [] { return pair_of_sums(0.25); }},
       {"recursive_doubling, two ranks, dense", [] { return pair_of_sums(0.6); }},
+      {"all sign_bits", [] { return sent_by(compress_with(sign_bits{}), two_blocks); }},
+      {"two_sided, two ranks",
+       [] {
+         return pair_of_ranks(compress_with(sign32, memory, two_sided{bf16{}, memory}));
+       }},
+      {"parameter_server, two ranks, fixed size",
+       [] {
+         return pair_of_ranks(compress_with(parameter_server{sign32, memory, 1}));
+       }},
+      {"parameter_server, two ranks, variable size",
+       [] {
+         return pair_of_ranks(compress_with(above, memory, parameter_server{sign32, memory, 0}));
+       }},
+      {"majority_vote, two ranks", [] { return pair_of_ranks(compress_with(sign_bits{}, majority_vote{})); }},
+      {"majority_vote, two ranks, ties are told",
+       [] { return pair_of_ranks(compress_with(sign_bits{}, majority_vote{tie::zero})); }},
+      {"majority_vote, two ranks, ties by coins",
+       [] { return pair_of_ranks(compress_with(sign_bits{}, majority_vote{tie::random})); }},
   };
   return all;
 }

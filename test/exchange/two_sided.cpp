@@ -190,6 +190,7 @@ TEST_CASE("exchange::two_sided checks its knobs, has a text form, and does not l
   CHECK(describe(two_sided{}) == "two_sided(down=none,memory=none)");
   CHECK(describe(two_sided{sign{}, error_feedback{}}) == "two_sided(down=sign(block=1024),memory=error_feedback)");
   CHECK_THROWS_AS((two_sided{.down = sign{.block = 3}}.check()), configuration_error);
+  CHECK_THROWS_AS((two_sided{.down = sign{}, .memory = error_feedback{.decay = 0.5}}.check()), configuration_error);
   run_ranks(2, [&](thread_communicator& c) {
     reducer r{gradpress::serial{}, c};
     sign const s{.block = 32};

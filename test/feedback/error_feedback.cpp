@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gradpress/feedback/error_feedback.hpp>
 
+#include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/quantize/sign.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
@@ -9,6 +10,8 @@
 #include <gradpress/select/top_k.hpp>
 
 #include "../concepts/feedback_laws.hpp"
+#include "../support/composition_laws.hpp"
+#include "../support/memories.hpp"
 
 using namespace gradpress;
 using namespace gradpress::test;
@@ -29,7 +32,16 @@ static_assert(feedback<error_feedback>);
 static_assert(remembers<error_feedback>);
 static_assert(!feedback<keeps_too_little>);
 
-TEST_CASE("feedback::error_feedback obeys the laws of feedbacks") { check_feedback(error_feedback{}); }
+TEST_CASE("feedback::error_feedback obeys the laws of feedbacks") {
+  check_feedback(error_feedback{});
+  check_feedback(error_feedback{.decay = 0.75}, {.kept = 0.75f});
+  check_feedback(error_feedback{.units = residual_units::model});
+}
+
+TEST_CASE("feedback::error_feedback obeys the laws of compositions") {
+  check_memory(error_feedback{});
+  check_memory(error_feedback{.decay = 0.75, .units = residual_units::model});
+}
 
 TEST_CASE(
     "feedback::error_feedback: the virtual iterate, what was applied plus the mean residual, is that of plain "
@@ -95,4 +107,173 @@ TEST_CASE("feedback::error_feedback remembers zero for ever where everything is 
     });
   }
   CHECK(describe(error_feedback{}) == "error_feedback");
+}
+
+TEST_CASE("feedback::error_feedback: saves, loads, rolls back and refuses as every memory does") {
+  error_feedback const both{.decay = 0.9, .units = residual_units::model};
+  check_resumes(compress_with(top_k{.density = 0.1}, error_feedback{.decay = 0.9}));
+  check_resumes(compress_with(top_k{.density = 0.1}, both));
+  CHECK(describe(both) == "error_feedback(decay=0.9,units=model)");
+  for (double const bad : {-0.1, 1.1, std::numeric_limits<double>::quiet_NaN()})
+    CHECK_THROWS_AS(check_knobs(compress_with(error_feedback{.decay = bad})), configuration_error);
+}
+
+// ---- units of the model ----------------------------------------------------------------------------------------------
+
+namespace {
+/// A contraction that delivers half of everything.
+struct half_of : unquantized {
+  static constexpr std::string_view name = "half_of";
+  template <class Exec>
+  void encode(step<Exec> const& ctx, in<Exec> x, bytes<Exec> codes) const {
+    kernel::scale_copy(ctx.exec, x.data(), x.extent(0), 0.5f, as<float>(codes).data());
+  }
+};
+auto const in_model_units = error_feedback{.units = residual_units::model};
+
+/// One rank and one weight, gradient 1 in each step, rate a^t: what is left, and where the model is.
+struct descent {
+  double residual = 0, moved = 0, rate = 1;
+  descent(error_feedback const& f, double a, int steps) {
+    self_communicator alone;
+    reducer r{gradpress::serial{}, alone};
+    auto const w = r.add("w", 1, 1, compress_with(half_of{}, f));
+    for (int t = 0; t < steps; ++t) {
+      rate = std::pow(a, t);
+      floats g{1};
+      r.learning_rate(rate);
+      r.average(w, std::span(g));
+      moved += rate * static_cast<double>(g[0]);
+    }
+    r.visit(w, [&](char const* name, auto const& b) {
+      if (std::string(name) == "residual") residual = static_cast<double>(b(0));
+    });
+  }
+};
+}  // namespace
+
+TEST_CASE(
+    "feedback::error_feedback: in units of the model no step is lost when the rate falls; in the gradient's it is") {
+  auto const wanted = (1 - std::pow(0.4, 60)) / (1 - 0.4);  // the sum of all rates times the gradient
+  descent const follows(in_model_units, 0.4, 60), stays(error_feedback{}, 0.4, 60);
+  // e' = (1 + e / 0.4) / 2, from 0: the residual grows beside the gradient, and is nothing to the model.
+  CHECK(follows.residual == doctest::Approx(2 * (std::pow(1.25, 60) - 1)).epsilon(1e-4));
+  CHECK(follows.residual > 1.2e6);
+  CHECK(follows.residual * follows.rate < 5e-18);
+  CHECK(follows.moved == doctest::Approx(wanted).epsilon(1e-6));
+  CHECK(stays.residual == doctest::Approx(1));
+  CHECK(stays.moved == doctest::Approx(1 / 0.6 - 0.5 / 0.8));
+  descent const slow(in_model_units, 0.6, 60);
+  CHECK(slow.residual == doctest::Approx(3).epsilon(1e-3));
+}
+
+TEST_CASE("feedback::error_feedback: a rate that changes before, after and beside rollbacks and checkpoints") {
+  auto const check = [](auto const& method) {
+    run_ranks(2, [&](thread_communicator& c) {
+      reducer r{gradpress::serial{}, c}, twin{gradpress::serial{}, c};
+      auto const w = r.add("w", 50, 1, method), v = twin.add("w", 50, 1, method);
+      auto const residual = [&](auto& of) {
+        floats all;
+        of.visit(w, [&](char const* name, auto const& b) {
+          if (std::string(name) == "residual") all = copied(b);
+        });
+        return all;
+      };
+      recollection ignored;
+      auto const step = [&](auto& of, int s) { train(of, w, c.rank(), 50, s, s + 1, ignored); };
+      auto const want = [](bool good, char const* what) {
+        if (!good) throw std::runtime_error(what);
+      };
+      static_cast<void>(v);
+      for (auto* of : {&r, &twin}) of->learning_rate(0.5), step(*of, 0);
+      auto const before = residual(r);
+      step(r, 1);
+      r.learning_rate(0.125);  // after the step that is taken back, looked at or not
+      if (c.rank() == 0) static_cast<void>(residual(r));
+      r.rollback();
+      auto const after = residual(r);
+      for (std::size_t i = 0; i < 50; ++i) want(after[i] == 4 * before[i], "rescaled by 4");
+      twin.learning_rate(0.25);  // on the way, with nobody looking
+      twin.learning_rate(0.125);
+      want(identical(residual(twin), after), "by way of another rate");
+      step(r, 2);
+      r.learning_rate(0.5);
+      r.rollback();
+      want(identical(residual(r), before), "and back");
+      r.learning_rate(0.125);
+      std::stringstream file;
+      r.save(file);
+      reducer loaded{gradpress::serial{}, c};
+      auto const l = loaded.add("w", 50, 1, method);
+      loaded.learning_rate(0.25);  // the program goes on with another
+      loaded.load(file);
+      for (std::size_t i = 0; i < 50; ++i) want(residual(loaded)[i] == 2 * before[i], "from the rate of the file");
+      file.clear();
+      file.seekg(0);
+      reducer silent{gradpress::serial{}, c};
+      static_cast<void>(silent.add("w", 50, 1, method));
+      silent.load(file);
+      want(identical(residual(silent), after), "as in the file");
+      want(silent.method(l).find("at the learning rate 0.125") != std::string::npos, "the rate of the file");
+      step(silent, 3), step(twin, 3);
+      want(identical(residual(silent), residual(twin)), "going on");
+    });
+  };
+  check(compress_with(top_k{.density = 0.1}, in_model_units));
+  check(compress_with(sign{.block = 32}, in_model_units));
+}
+
+TEST_CASE("feedback::error_feedback: a constant rate changes no bit, and the rate of others does not matter") {
+  error_feedback const units[] = {error_feedback{}, in_model_units};
+  std::vector<recollection> seen[2];
+  for (std::size_t u = 0; u < 2; ++u) seen[u] = remember(3, 200, 8, compress_with(top_k{.density = 0.1}, units[u]));
+  for (std::size_t p = 0; p < 3; ++p) {
+    seen[1][p].state.erase("learning_rate");
+    CHECK(seen[0][p].state == seen[1][p].state);
+    CHECK(seen[0][p].updates == seen[1][p].updates);
+  }
+}
+
+TEST_CASE("feedback::error_feedback in units of the model: what is said about learning rates") {
+  auto const complaint = [](auto const& f) -> std::string {
+    try {
+      f();
+    } catch (configuration_error const& e) {
+      return e.what();
+    }
+    return "none";
+  };
+  std::vector<std::string> texts(2), differ(2);
+  run_ranks(2, [&](thread_communicator& c) {
+    auto const p = static_cast<std::size_t>(c.rank());
+    reducer r{gradpress::serial{}, c};
+    auto const w = r.add("w", 50, 1, compress_with(top_k{}, in_model_units));
+    auto g = gradient_at(c.rank(), 0, 50);
+    texts[p] = complaint([&] { r.average(w, std::span(g)); });
+    r.learning_rate(w, c.rank() == 0 ? 0.5 : 0.25);
+    differ[p] = complaint([&] { r.average(w, std::span(g)); });
+    if (r.step_number() != 0 || g != gradient_at(c.rank(), 0, 50)) differ[p] = "a refused step changed something";
+    r.learning_rate(0.5);
+    r.average(w, std::span(g));
+  });
+  for (auto const& t : texts) CHECK(t.find("call reducer.learning_rate(rate) before average") != std::string::npos);
+  for (auto const& t : differ) {
+    CHECK(t.find("at the learning rate 0.5") != std::string::npos);
+    CHECK(t.find("at the learning rate 0.25") != std::string::npos);
+  }
+  self_communicator alone;
+  reducer r{gradpress::serial{}, alone};
+  auto const w = r.add("w", 1, 1, compress_with(half_of{}, in_model_units));
+  r.learning_rate(1);
+  for (double const bad : {0., -1., 1e-60, 1e60, std::numeric_limits<double>::quiet_NaN()})
+    CHECK(complaint([&] { r.learning_rate(bad); }).find("need a positive number") != std::string::npos);
+  CHECK(r.method(w).find("at the learning rate 1") != std::string::npos);
+  floats g{1e10f};
+  r.average(w, std::span(g));
+  r.learning_rate(1e-35);  // the residual would be infinite: the step fails, the residual stays
+  g = {1};
+  CHECK_THROWS_AS(r.average(w, std::span(g)), non_finite_error);
+  r.learning_rate(0.5);
+  r.average(w, std::span(g));
+  CHECK(g[0] == doctest::Approx(0.5f * (1 + 2 * 0.5e10f)));
 }

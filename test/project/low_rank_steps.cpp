@@ -76,8 +76,10 @@ void check_owed(Late const& owing, Prompt const& paying, bool coded) {
     shape const d{20, 33};
     host_reducer late{gradpress::serial{}, c}, prompt{gradpress::serial{}, c};
     auto const add = [&](host_reducer& r, auto const& p) {
-      if (coded) return r.add("w", d.rows, d.cols, compress_with(p, log_quantizer{}, error_feedback{}));
-      return r.add("w", d.rows, d.cols, compress_with(p, error_feedback{}));
+      error_feedback const memory{.units = residual_units::model};
+      r.learning_rate(1);
+      if (coded) return r.add("w", d.rows, d.cols, compress_with(p, log_quantizer{}, memory));
+      return r.add("w", d.rows, d.cols, compress_with(p, memory));
     };
     auto const a = add(late, owing), b = add(prompt, paying);
     for (std::uint64_t s = 0; s < 1000; ++s) {
@@ -94,6 +96,13 @@ void check_owed(Late const& owing, Prompt const& paying, bool coded) {
           r->set(t, "rank", 2 + static_cast<int>(s % 3));
         }
         if (s % 2 == 0) late.rollback(), prompt.rollback();
+      }
+      if (what == 7) late.set(a, "decay", s % 5 == 0 ? 0.5 : 1), prompt.set(b, "decay", s % 5 == 0 ? 0.5 : 1);
+      if (what == 8 || what == 9) {
+        auto const rate = 0.01 * static_cast<double>(1 + key{4}.bits(s) % 100);
+        late.learning_rate(rate), prompt.learning_rate(rate);
+        if (what == 9 && s % 2 == 0) require(identical(memory_of(late, a), memory_of(prompt, b)), "the same rescaled");
+        if (s % 3 == 0) late.rollback(), prompt.rollback();
       }
       if (what == 5) {
         std::ostringstream from_late, from_prompt;

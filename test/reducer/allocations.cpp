@@ -5,16 +5,20 @@
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
+#include <gradpress/exchange/majority_vote.hpp>
 #include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
+#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/method/predictive.hpp>
 #include <gradpress/project/random_projection.hpp>
 #include <gradpress/project/square_view.hpp>
 #include <gradpress/project/svd.hpp>
 #include <gradpress/quantize/cast.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/schedule/piecewise.hpp>
 #include <gradpress/select/leader_top_k.hpp>
@@ -97,6 +101,9 @@ TEST_CASE("reducer: no allocation after the first step") {
         r.add("scatter", n, 1, compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{})),
         r.add("sign", n, 1, ef_sign_sgd()),
         r.add("ternary", n, 1, tern_grad()),
+        r.add("two_sided", n, 1, compress_with(sign{}, error_feedback{}, two_sided{sign{}, error_feedback{}})),
+        r.add("server", n, 1, compress_with(top_k{}, error_feedback{}, parameter_server{sign{}, error_feedback{}, 0})),
+        r.add("vote", n, 1, compress_with(sign_bits{}, majority_vote{tie::random})),
         r.add("predicted", n, 1, predictive(compress_with(top_k{}), {.order = 2, .check_every = 1}))};
     r.follow(t[3], "density", piecewise{{{0, 0.05}, {1, 0.01}}});  // changes in the second step, then no more
     r.follow(t[17], "bits", constant{4});

@@ -4,12 +4,16 @@
 #include <gradpress/communicate/faulty.hpp>
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
+#include <gradpress/exchange/majority_vote.hpp>
 #include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
+#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
@@ -60,6 +64,9 @@ struct trainer {
                r.add("threshold", n, 1, compress_with(threshold{.tau = 0.3}, error_feedback{})),
                r.add("scatter", n, 1,
                      compress_with(stochastic_int{.bits = 4, .block = 64}, error_feedback{}, scatter_reduce{})),
+               r.add("two_sided", n, 1, compress_with(bf16{}, error_feedback{}, two_sided{bf16{}, error_feedback{}})),
+               r.add("server", n, 1, some(parameter_server{bf16{}, error_feedback{}})),
+               r.add("vote", n, 1, compress_with(sign_bits{}, majority_vote{})),
                r.add("block", n, 1, compress_with(random_block{.density = 0.1}, ef21{}))};
   }
   void step() {
@@ -219,7 +226,9 @@ TEST_CASE("reducer: a sum that overflows is an error on all ranks, and enters no
         r.add("split", n, 1, some(split_all_gather{})),
         r.add("split_dense", n, 1, some(split_dense{})),
         r.add("rounded", n, 1, some(split_dense{bf16{}})),
-        r.add("ok_top_k", n, 1, some(ok_top_k{}))};
+        r.add("ok_top_k", n, 1, some(ok_top_k{})),
+        r.add("two_sided", n, 1, compress_with(two_sided{bf16{}, error_feedback{}})),
+        r.add("server", n, 1, some(parameter_server{.root = 1}))};
     tensors = static_cast<int>(handles.size());
     for (auto const& handle : handles) {
       try {

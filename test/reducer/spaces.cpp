@@ -4,8 +4,12 @@
 #include <gradpress/communicate/recording.hpp>
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
+#include <gradpress/exchange/majority_vote.hpp>
+#include <gradpress/exchange/parameter_server.hpp>
+#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/quantize/cast.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
@@ -50,6 +54,9 @@ traces leave(Exec exec) {
   add("ternary", tern_grad());
   add("powersgd", power_sgd(4));
   add("lq", lq_sgd());
+  add("sign both ways", compress_with(sign{}, error_feedback{}, two_sided{sign{}, error_feedback{}}));
+  add("top_k served", compress_with(top_k{}, error_feedback{}, parameter_server{sign{}, error_feedback{}}));
+  add("vote", compress_with(sign_bits{}, majority_vote{}));
   add("int8 scatter", compress_with(stochastic_int{}, error_feedback{}, scatter_reduce{}));
   for (std::uint64_t s = 0; s < 3; ++s) {
     for (auto const& [name, t] : tensors) {

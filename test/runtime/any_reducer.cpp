@@ -54,6 +54,26 @@ TEST_CASE("runtime: a text is the composition it names, knobs by position, by na
         "identity|adacomp(bin=50)|one_magnitude|error_feedback|all_gather");  // a selector's own code
 }
 
+TEST_CASE("runtime: memories, votes, servers and predictions have a text, and recipes are what they name") {
+  CHECK(method_of("top_k | ef21_sgdm(0.2)") == ef21_sgdm_top_k(0.01, 0.2).text());
+  CHECK(method_of("stochastic_int(4) | diana(0.3)") == diana_qsgd(4, 0.3).text());
+  CHECK(method_of("stochastic_int(4) | loco(0.5) | scatter_reduce") == loco_int4(0.5).text());
+  CHECK(method_of("sampled_top_k(0.001) | momentum_correction") == deep_gradient_compression().text());
+  CHECK(method_of("top_k(0.1) | momentum_correction(0.5, nesterov=true, masking=false)") ==
+        "identity|top_k(density=0.1)|none|momentum_correction(momentum=0.5,nesterov=true,clip=0,masking=false)|"
+        "all_gather");
+  CHECK(method_of("sign_bits | majority_vote") == sign_sgd().text());
+  CHECK(method_of("sign_bits | local_momentum(0.8) | majority_vote") == signum_vote(0.8).text());
+  CHECK(method_of("sign | error_feedback | two_sided") == dist_ef_sign_sgd().text());
+  CHECK(method_of("sign | error_feedback(decay=0.9, units=model)") ==
+        "identity|all|sign(block=1024)|error_feedback(decay=0.9,units=model)|all_gather");
+  CHECK(method_of("top_k(0.1) | error_feedback | parameter_server(root=0)") ==
+        compress_with(top_k{.density = 0.1}, error_feedback{}, parameter_server{}).text());
+  CHECK(method_of("temporal_prediction(2, 0.3) | stochastic_int(8)") ==
+        predictive(compress_with(stochastic_int{.bits = 8}), {.order = 2, .threshold = 0.3}).text());
+  CHECK(has(refusal("temporal_prediction(9) | stochastic_int"), "order must lie in [1, 8]"));
+}
+
 TEST_CASE("runtime: the text form gives the same bits as the composition in code") {
   run_ranks(3, [](thread_communicator& c) {
     any_reducer a{gradpress::serial{}, c, "top_k(0.1) | stochastic_int(bits=8) | error_feedback", {.seed = 4}};

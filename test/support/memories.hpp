@@ -51,6 +51,7 @@ std::vector<recollection> remember(int P, std::size_t n, int steps, Method const
   std::vector<recollection> all(static_cast<std::size_t>(P));
   run_ranks(P, [&](thread_communicator& c) {
     reducer r{gradpress::serial{}, c};
+    r.learning_rate(0.1);
     auto const w = r.add("w", n, 1, method);
     train(r, w, c.rank(), n, 0, steps, all[static_cast<std::size_t>(c.rank())]);
   });
@@ -76,6 +77,7 @@ void check_resumes(Method const& method) {
     };
     recollection ignored, loaded, back;
     reducer a{gradpress::serial{}, c};
+    a.learning_rate(0.1);
     auto const w = a.add("w", n, 1, method);
     train(a, w, c.rank(), n, 0, before, ignored);
     std::stringstream file;
@@ -97,6 +99,7 @@ void check_resumes(Method const& method) {
     train(a, w, c.rank(), n, before, steps, back);
     compare(back, "after a rollback");
     reducer b{gradpress::serial{}, c};
+    b.learning_rate(0.1);
     auto const v = b.add("w", n, 1, method);
     b.load(file);
     train(b, v, c.rank(), n, before, steps, loaded);

@@ -56,6 +56,9 @@ class coder {
   /// Takes the last commit's memories and factors back.
   virtual void undo() = 0;
   virtual void visit(step<Exec> const&, visitor const&) = 0;
+  /// What of the signals was not delivered yet, where the signal is the gradient plus that; else empty. Between steps it
+  /// may be written.
+  virtual buffer<Exec> residual(step<Exec> const&) = 0;
   /// Columns of the projector's factors that had vanished and were drawn anew at the last commit.
   [[nodiscard]] virtual std::size_t redrawn() const = 0;
 
@@ -67,6 +70,9 @@ class coder {
   [[nodiscard]] virtual std::string text() const = 0;
   /// Of a knob, as text that `set` takes; throws as it does where there is no such knob.
   [[nodiscard]] virtual std::string value(std::string_view knob) const = 0;
+
+  /// Tells a memory in units of the model what the learning rate is from the next step on; false if there is none.
+  virtual bool learning_rate(float) = 0;
 
   /// From the next step on the whole signal travels as floats that add up, in one phase, and nothing is left for the
   /// memory; or no longer. Only where the method's exchange weighs that.

@@ -7,6 +7,7 @@
 
 #include <gradpress/concepts/feedback.hpp>
 #include <gradpress/concepts/quantizer.hpp>
+#include <gradpress/core/error.hpp>
 #include <gradpress/exchange/chunk_reduce.hpp>
 #include <gradpress/exchange/split_dense.hpp>
 
@@ -41,7 +42,15 @@ struct owner_memory {
 /// A memory that is nothing but what was left, or none at all.
 template <class M>
 concept downlink_memory = policy<M> && std::same_as<typename M::family, family::feedback> &&
-    (!remembers<M> || may_owe<M>);
+    (!remembers<M> || can_owe<M>);
+
+/// What an owner keeps neither decays nor follows a learning rate.
+template <class M>
+void check_downlink_memory(std::string_view exchange, M const& memory) {
+  if (describe(memory) != describe(M{}))
+    throw configuration_error(std::string(exchange) + ": 'memory' takes no knobs, it is " + describe(memory) +
+                              "; for units of the model hand in gradients times the learning rate");
+}
 
 template <class Down, class Memory>
 struct downlink {

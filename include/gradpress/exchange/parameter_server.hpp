@@ -54,6 +54,7 @@ struct parameter_server {
   void check() const {
     if (root < 0) throw configuration_error("parameter_server: root is a rank, it is " + std::to_string(root));
     if constexpr (requires { down.check(); }) down.check();
+    detail::check_downlink_memory(name, memory);
   }
   void check_world(int P) const {
     if (root >= P)

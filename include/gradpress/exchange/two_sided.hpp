@@ -50,6 +50,7 @@ struct two_sided {
   }
   void check() const {
     if constexpr (requires { down.check(); }) down.check();
+    detail::check_downlink_memory(name, memory);
   }
 
   template <class Exec>

@@ -140,6 +140,8 @@ class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> 
   }
   method const& current() const { return use; }
 
+  buffer<Exec> residual(context const&) override { return {}; }
+  bool learning_rate(float) override { return false; }
   void travel_dense(bool) override {}
   void signal(context const& ctx, in<Exec> g, view<Exec> out) override {
     kernel::copy(ctx.exec, g.data(), size(), out.data());

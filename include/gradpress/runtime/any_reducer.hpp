@@ -7,8 +7,9 @@
 
 #include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/ok_top_k.hpp>
+#include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
-#include <gradpress/feedback/ef21.hpp>
+#include <gradpress/method/predictive.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/reducer.hpp>
@@ -24,7 +25,8 @@
 
 namespace gradpress {
 
-/// The policies of one composition that a text may name; what is not listed is the identity.
+/// The policies of one composition that a text may name; what is not listed is the identity. With `temporal_prediction`
+/// first it is `predictive` around the others.
 template <class... P>
 struct composition_of {};
 
@@ -47,7 +49,13 @@ struct default_catalogue
                 composition_of<stochastic_int, error_feedback, scatter_reduce>, composition_of<ternary>,
                 composition_of<low_rank, error_feedback>, composition_of<refreshed_low_rank, error_feedback>,
                 composition_of<low_rank, log_quantizer, error_feedback>, composition_of<low_rank, bf16, error_feedback>,
-                composition_of<alternating_low_rank, error_feedback>> {};
+                composition_of<alternating_low_rank, error_feedback>, composition_of<top_k, ef21_sgdm>,
+                composition_of<stochastic_int, diana>, composition_of<stochastic_int, loco, scatter_reduce>,
+                composition_of<top_k, momentum_correction>, composition_of<sampled_top_k, momentum_correction>,
+                composition_of<sign_bits, majority_vote>, composition_of<sign_bits, local_momentum, majority_vote>,
+                composition_of<sign, error_feedback, two_sided<sign, error_feedback>>,
+                composition_of<top_k, error_feedback, parameter_server<>>,
+                composition_of<temporal_prediction, stochastic_int>, composition_of<temporal_prediction, top_k>> {};
 
 /// A reducer that reads methods.
 ///
@@ -133,8 +141,16 @@ class any_reducer : public reducer<Exec> {
       return static_cast<policy_text const*>(nullptr);
     };
     if (parts.size() != sizeof...(P) || !(named(P::name) && ...)) return false;
-    call(use, compress_with(read<P>(*named(P::name))...));
+    call(use, compose(read<P>(*named(P::name))...));
     return true;
+  }
+  template <class... P>
+  static auto compose(P const&... p) {
+    return compress_with(p...);
+  }
+  template <class... P>
+  static auto compose(temporal_prediction const& how, P const&... p) {
+    return predictive(compress_with(p...), how);
   }
   template <class P>
   static P read(policy_text const& from) {
