@@ -21,8 +21,10 @@ auto const method = predictive(compress_with(low_rank{}));
 auto const method = predictive(compress_with(leader_top_k{}));
 #elif defined(CASE_PREDICTIVE_AGREED)     // expect: predictive: codes must be decoded one by one
 auto const method = predictive(compress_with(ternary{}));
-#elif defined(CASE_PREDICTIVE_MERGED)     // expect: predictive: every message must reach every rank as it was sent
+#elif defined(CASE_PREDICTIVE_MERGED)     // expect: predictive: the code has no exchange of its own
 auto const method = predictive(compress_with(top_k{}, gtop_k{}));
+#elif defined(CASE_PREDICTIVE_CHUNKED)    // expect: predictive: needs an exchange that brings whole messages
+auto const method = predictive(compress_with(), {}, scatter_reduce{});
 #elif defined(CASE_PREDICTIVE_TWICE)      // expect: predictive: goes around one method that compress_with makes
 auto const method = predictive(predictive(compress_with(top_k{})));
 #else

@@ -25,7 +25,7 @@ std::map<std::string, floats> seen(history& h) {
 
 TEST_CASE("method::mirrored_history: the newest comes first, and as many are known as were pushed, up to the order") {
   for (int order = 1; order <= 4; ++order) {
-    history h(host{}, 3, order, 2);
+    history h(host{}, 0, 3, order, 2);
     CHECK(h.known() == 0);
     for (int s = 1; s <= 9; ++s) {
       write(h, 3, static_cast<float>(s));
@@ -41,7 +41,7 @@ TEST_CASE("method::mirrored_history: the newest comes first, and as many are kno
 TEST_CASE("method::mirrored_history: a pop takes the last push back, the oldest included, and no other") {
   for (int order = 1; order <= 3; ++order)
     for (int pushed = 0; pushed <= 5; ++pushed) {
-      history h(host{}, 2, order, 3);
+      history h(host{}, 0, 2, order, 3);
       h.pop();
       CHECK(h.known() == 0);
       for (int s = 1; s <= pushed; ++s) write(h, 2, static_cast<float>(s)), h.push();
@@ -58,7 +58,7 @@ TEST_CASE("method::mirrored_history: a pop takes the last push back, the oldest 
 }
 
 TEST_CASE("method::mirrored_history: what is next is nobody's past, and only what is known counts") {
-  history h(host{}, 2, 2, 5);
+  history h(host{}, 0, 2, 2, 5);
   write(h, 2, 1), h.push();
   auto const before = seen(h);
   auto const sum = h.checksum(0);
@@ -73,8 +73,17 @@ TEST_CASE("method::mirrored_history: what is next is nobody's past, and only wha
   CHECK(h.checksum(0) != sum);
 }
 
+TEST_CASE("method::mirrored_history: of some ranks alone, by their own numbers") {
+  history h(host{}, 3, 1, 2, 4);
+  for (std::size_t i = 0; i < 4; ++i) h.next(3)(i) = 5;
+  h.push();
+  CHECK(h.past(3, 1)(2) == 5);
+  auto const all = seen(h);
+  CHECK((all.size() == 3 && all.contains("rank3.lag1") && all.contains("rank3.lag2")));
+}
+
 TEST_CASE("method::mirrored_history: checkpoints see every lag by name, and a count that makes no sense is none") {
-  history h(host{}, 2, 3, 4);
+  history h(host{}, 0, 2, 3, 4);
   std::set<std::string> names;
   h.visit([&](char const* name, buffer<host> b) {
     names.insert(name);

@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// Of every rank, on every rank, the last few vectors that were decoded on its behalf.
+/// Of ranks the last few vectors that were decoded on their behalf, kept wherever messages of theirs arrive.
 
 #include <gradpress/core/checksum.hpp>
 #include <gradpress/core/knobs.hpp>
@@ -14,10 +14,10 @@
 
 namespace gradpress {
 
-/// The newest `order` vectors of each of `ranks` ranks, and room for the next.
+/// The newest `order` vectors of each of the ranks [first, first + count), and room for the next.
 ///
-/// - Shape      ranks (order + 1) vectors of n floats.
-/// - Invariant  what is known is equal bit for bit on all ranks, if all write, push and pop alike.
+/// - Shape      count (order + 1) vectors of n floats.
+/// - Invariant  what is known of a rank is equal bit for bit wherever it is kept, if all write, push and pop alike.
 /// - Commit     `next` is written while a step may still fail; `push` makes it the newest without moving a float, and
 ///              `pop` takes that back, the oldest included.
 template <class Exec>
@@ -25,12 +25,14 @@ class mirrored_history {
   std::vector<buffer<Exec>> slots_;  // order + 1 a rank; where the next one goes lies at head_
   buffer<Exec> known_;               // one number, as checkpoints keep it
   std::size_t order_ = 0, head_ = 0;
+  int first_ = 0, count_ = 0;
   int before_ = 0;       // what was known before the last push
   bool pushed_ = false;  // and not popped
 
  public:
-  mirrored_history(Exec const& exec, int ranks, int order, std::size_t n) : order_(static_cast<std::size_t>(order)) {
-    for (std::size_t i = 0; i < static_cast<std::size_t>(ranks) * (order_ + 1); ++i)
+  mirrored_history(Exec const& exec, int first, int count, int order, std::size_t n)
+      : order_(static_cast<std::size_t>(order)), first_(first), count_(count) {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count) * (order_ + 1); ++i)
       slots_.push_back(kernel::zeros(exec, "gradpress::history", n));
     known_ = kernel::zeros(exec, "gradpress::known", 1);
   }
@@ -71,7 +73,7 @@ class mirrored_history {
   /// "rank0.lag1" ... of n floats each, then "known", one number.
   template <class V>
   void visit(V&& v) {
-    for (int p = 0; p < static_cast<int>(slots_.size() / (order_ + 1)); ++p)
+    for (int p = first_; p < first_ + count_; ++p)
       for (int lag = 1; lag <= static_cast<int>(order_); ++lag)
         v(("rank" + std::to_string(p) + ".lag" + std::to_string(lag)).c_str(), past(p, lag));
     v("known", known_);
@@ -79,7 +81,7 @@ class mirrored_history {
 
  private:
   buffer<Exec> const& slot(int p, std::size_t lag) const {
-    return slots_[static_cast<std::size_t>(p) * (order_ + 1) + (head_ + lag) % (order_ + 1)];
+    return slots_[static_cast<std::size_t>(p - first_) * (order_ + 1) + (head_ + lag) % (order_ + 1)];
   }
 };
 

@@ -32,10 +32,17 @@ consteval bool explain_predicted(compressor<Pr, S, Q, F, X, I> const*) {
                   "predictive: what the code loses is in the next residual already; leave the feedback out.");
   else if constexpr (!std::same_as<X, resolved_exchange<by_kind, kind_of<Pr, S, Q, I>, false>>)
     static_assert(always_false<X>,
-                  "predictive: every message must reach every rank as it was sent; leave the exchange out.");
+                  "predictive: the code has no exchange of its own; name it as predictive's third argument.");
   else
     return true;
   return false;
+}
+/// Fails to compile with one plain sentence if X does not bring every message, as it was sent, to whoever adds them.
+template <class X>
+consteval bool explain_way() {
+  constexpr bool whole = X::accepts(predictive_method<int, X>::kind) && !weighs_dense<X> && !chunks_tensors<X>;
+  static_assert(whole, "predictive: needs an exchange that brings whole messages, all_gather or parameter_server.");
+  return whole;
 }
 }  // namespace detail
 
@@ -46,18 +53,21 @@ consteval bool explain_predicted(compressor<Pr, S, Q, F, X, I> const*) {
 ///     gp::predictive(gp::compress_with(gp::top_k{.density = 0.01}), {.order = 2, .threshold = 0.2})
 ///
 /// - Code       selector, quantizer and index code, each message decodable by itself; no projector, feedback, exchange.
-/// - State      every rank keeps every rank's history: P (p + 1) n floats, and n of workspace.
+/// - State      all_gather: every rank keeps every rank's history, P (p + 1) n floats; parameter_server: the root alone
+///              does so, the others keep their own. And n of workspace.
 /// - Start      nothing is known, so the residual is g and is sent whatever the threshold.
-/// - Memory     what the code loses is in the next residual, since predictions are made from reconstructed gradients.
-/// - Network    a silent rank sends 4 + 4 p bytes beside the letter's own 44; all_gather with variable sizes.
+/// - Memory     what the code leaves out of the estimate is in the next residual, since predictions are made from
+///              reconstructed gradients; what an update lacked is not added to a later one.
+/// - Network    a silent rank sends 4 + 4 p bytes beside what the exchange adds to a letter: 44 for all_gather.
 /// - Drift      every `check_every` steps of the reducer a message holds the checksum of its sender's history; who mirrors
 ///              another one fails the step on all ranks. `resync` starts over.
 /// - Bias       biased, unless all residuals are sent by an unbiased code.
 /// - Source     A. Edin, Z. Chen, M. Kieffer, M. Johansson, Temporal Predictive Coding for Gradient Compression in
-///              Distributed Learning, arXiv 2410.02478. Differs: gathered, not over a server; any code.
-template <class Code>
-constexpr auto predictive(Code code, temporal_prediction how = {}) {
-  if constexpr (detail::explain_predicted(static_cast<Code const*>(nullptr))) return predictive_method<Code>{code, how};
+///              Distributed Learning, arXiv 2410.02478. Differs: any code, and gathered unless a server is named.
+template <class Code, class X = all_gather>
+constexpr auto predictive(Code code, temporal_prediction how = {}, X exchange = {}) {
+  if constexpr (detail::explain_predicted(static_cast<Code const*>(nullptr)) && explain_exchange<X>())
+    if constexpr (detail::explain_way<X>()) return predictive_method<Code, X>{code, how, exchange};
 }
 
 }  // namespace gradpress

@@ -17,9 +17,9 @@
 
 namespace gradpress {
 
-template <class Exec, class Code>
-class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
-  using method = predictive_method<Code>;
+template <class Exec, class Code, class X>
+class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> {
+  using method = predictive_method<Code, X>;
   using visitor = typename coder<Exec>::visitor;
   using context = step<Exec>;
 
@@ -42,7 +42,9 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
   shape dims;
   tensor_coder<Exec, Code> code;
   mirrored_history<Exec> history;
+  state_of<X, Exec> meeting;
   std::vector<float const*> newest;  // of each rank, at the commit
+  in_bytes<Exec> sent;               // this rank's message, in its letter until the next step
   buffer<Exec> rest;                 // what the prediction lacks, until its code is written and measured
 
  public:
@@ -50,7 +52,8 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
       : use(m),
         dims(d),
         code(m.code, ctx, d),
-        history(ctx.exec, ctx.world, m.how.order, d.size()),
+        history(blank(ctx, m)),
+        meeting(m.exchange, ctx, shape{keeps_coefficients<X> && !mirrors_all(m, ctx) ? 0 : d.size(), 1}),
         newest(static_cast<std::size_t>(ctx.world)),
         rest(unwritten<Exec>("gradpress::tensor", d.size())) {}
 
@@ -70,36 +73,62 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
     write(mine, out);
     std::size_t coded = 0;
     if (mine.sent || draws_support) coded = code.encode(alone(ctx), in<Exec>(rest), after(mine, out));
-    return mine.bytes() + (mine.sent ? coded : 0);
+    auto const bytes = mine.bytes() + (mine.sent ? coded : 0);
+    sent = part(out, 0, bytes);
+    return bytes;
   }
   std::size_t silence(context const& ctx, bytes<Exec> out) override {
     auto mine = notes_of(ctx);
     mine.sent = mine.known == 0;
     write(mine, out);
-    return mine.bytes() + (mine.sent ? code.silence(alone(ctx), after(mine, out)) : 0);
+    // A rank that failed may have to add what the others send.
+    auto const coded = mine.sent || draws_support ? code.silence(alone(ctx), after(mine, out)) : 0;
+    return mine.bytes() + (mine.sent ? coded : 0);
   }
 
   void check(context const& ctx, arrival<Exec> arrived) override {
-    for (int p = 0; p < ctx.world; ++p) reconstruct(ctx, p, arrived.messages[static_cast<std::size_t>(p)]);
+    if (arrived.form == arrival_form::each) return reconstruct_all(ctx, arrived.messages);
+    auto const update = as<float const>(arrived.messages[0]);
+    if (!kernel::all_finite(ctx.exec, update.data(), size(),
+                            ctx.template scratch<unsigned char>(kernel::dense_chunks(size())).data()))
+      throw non_finite_error("the update that a rank sent to all is not finite");
+    if (!mirrors_all(use, ctx)) reconstruct(ctx, ctx.rank, sent);
+  }
+  void mean_of(context const& ctx, std::size_t, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
+    reconstruct_all(ctx, messages);
+    take_mean(ctx, mean);
   }
   void accept(context const&, arrival<Exec>) override {}
 
-  void commit(context const& ctx, view<Exec> g, arrival<Exec>) override {
-    for (int p = 0; p < ctx.world; ++p) newest[static_cast<std::size_t>(p)] = history.next(p).data();
-    kernel::mean_of(ctx.exec, newest.data(), newest.size(), g.data(), size());
+  void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
+    if (arrived.form == arrival_form::floats)
+      kernel::copy(ctx.exec, as<float const>(arrived.messages[0]).data(), size(), g.data());
+    else
+      take_mean(ctx, g);
     history.push();
+    if constexpr (requires { meeting.commit(); }) meeting.commit();
   }
-  void undo() override { history.pop(); }
-  void visit(context const&, visitor const& v) override { history.visit(v); }
+  void undo() override {
+    history.pop();
+    if constexpr (requires { meeting.undo(); }) meeting.undo();
+  }
+  void visit(context const&, visitor const& v) override {
+    history.visit(v);
+    meeting.visit(v);
+  }
   std::size_t redrawn() const override { return 0; }
 
   knob_change set(context const& ctx, std::string_view knob, std::string_view value) override {
     auto changed = use;
     auto const change = change_knob(knobs_of(changed), knob, value);
     check_knobs(changed);
+    if constexpr (requires { changed.exchange.check_world(ctx.world); }) changed.exchange.check_world(ctx.world);
+    if (reducer_of(use, ctx.world) != reducer_of(changed, ctx.world))
+      throw configuration_error(change.name +
+                                " cannot change while the tensor lives: the rank that reduces knows the "
+                                "others' histories; add the tensor with this value");
     if (changed.code.text() != use.code.text()) static_cast<void>(code.set(ctx, change.name, value));
-    if (changed.how.order != use.how.order || changed.how.resync != use.how.resync)
-      history = mirrored_history<Exec>(ctx.exec, ctx.world, changed.how.order, size());
+    if (changed.how.order != use.how.order || changed.how.resync != use.how.resync) history = blank(ctx, changed);
     use = changed;
     return change;
   }
@@ -124,15 +153,14 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
                         ctx.template scratch<double>(kernel::dense_chunks(size())).data());
   }
 
-  // Nothing that merges, rounds or cuts what ranks send carries these messages.
+  // Nothing that merges or cuts what ranks send carries these messages, and there is no memory for what an update loses.
   void merge(context const&, bytes<Exec>, in_bytes<Exec>, bool) override {}
   std::size_t length(context const&) const override { return size(); }
   void reclaim(context const&, std::span<index_t const>) override {}
-  void* exchange_state(context const&) override { return nullptr; }
+  void* exchange_state(context const&) override { return &meeting; }
   void remember(context const&, std::size_t, in<Exec>) override {}
   std::pair<std::size_t, std::size_t> chunk_of(context const&, int) const override { return {0, 0}; }
   std::size_t chunk_bytes(context const&, int) const override { return 0; }
-  void mean_of(context const&, std::size_t, std::span<in_bytes<Exec> const>, view<Exec>) override {}
   void recode(context const&, int, view<Exec>, bytes<Exec>) override {}
 
  private:
@@ -142,11 +170,27 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
   static constexpr bool draws_support = decltype(Code::selector)::where == support::shared;
 
   std::size_t size() const { return dims.size(); }
+  /// The rank that reduces; -1 if all do.
+  static int reducer_of([[maybe_unused]] method const& m, [[maybe_unused]] int world) {
+    if constexpr (requires { m.exchange.reduces(0); })
+      for (int p = 0; p < world; ++p)
+        if (m.exchange.reduces(p)) return p;
+    return -1;
+  }
+  static bool mirrors_all(method const& m, context const& ctx) {
+    auto const p = reducer_of(m, ctx.world);
+    return p < 0 || p == ctx.rank;
+  }
+  /// Histories of those whose messages come here, and of this rank.
+  mirrored_history<Exec> blank(context const& ctx, method const& m) const {
+    bool const all = mirrors_all(m, ctx);
+    return {ctx.exec, all ? 0 : ctx.rank, all ? ctx.world : 1, m.how.order, size()};
+  }
   static std::vector<detail::live_knob> knobs_of(method& m) {
     std::vector<detail::live_knob> knobs;
     detail::append_knobs(m.how, knobs);
     detail::append_knobs(m.code.selector, knobs), detail::append_knobs(m.code.quantizer, knobs);
-    detail::append_knobs(m.code.indices, knobs);
+    detail::append_knobs(m.code.indices, knobs), detail::append_knobs(m.exchange, knobs);
     return knobs;
   }
   /// The step as the code of a single rank's residual sees it: one phase, and a mean over itself.
@@ -210,6 +254,14 @@ class tensor_coder<Exec, predictive_method<Code>> final : public coder<Exec> {
     return n;
   }
 
+  void reconstruct_all(context const& ctx, std::span<in_bytes<Exec> const> messages) {
+    for (int p = 0; p < ctx.world; ++p) reconstruct(ctx, p, messages[static_cast<std::size_t>(p)]);
+  }
+  /// Of what is next in the histories of all.
+  void take_mean(context const& ctx, view<Exec> mean) {
+    for (int p = 0; p < ctx.world; ++p) newest[static_cast<std::size_t>(p)] = history.next(p).data();
+    kernel::mean_of(ctx.exec, newest.data(), newest.size(), mean.data(), size());
+  }
   /// What rank p's gradient was, as all ranks know it now; into room that no commit has reached.
   void reconstruct(context const& ctx, int p, in_bytes<Exec> message) {
     auto const said = read(ctx, message, p);

@@ -52,20 +52,23 @@ struct temporal_prediction {
 };
 
 /// Made by `predictive`.
-template <class Code>
+template <class Code, class X = all_gather>
 struct predictive_method {
   Code code;
   temporal_prediction how;
-  all_gather exchange{};
+  X exchange{};
 
   static constexpr message_kind kind{.fixed_size = false};
   static constexpr method_facts facts{};
-  [[nodiscard]] std::string text() const { return describe(how) + " of " + code.text(); }
+  [[nodiscard]] std::string text() const {
+    return describe(how) + " of " + code.text() + (std::same_as<X, all_gather> ? "" : " over " + describe(exchange));
+  }
 };
-template <class Code>
-void check_knobs(predictive_method<Code> const& m) {
+template <class Code, class X>
+void check_knobs(predictive_method<Code, X> const& m) {
   m.how.check();
   check_knobs(m.code);
+  if constexpr (requires { m.exchange.check(); }) m.exchange.check();
 }
 
 }  // namespace gradpress
