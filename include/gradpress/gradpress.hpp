@@ -34,6 +34,7 @@
 #include <gradpress/feedback/momentum_correction.hpp>
 #include <gradpress/method/predictive.hpp>
 #include <gradpress/metrics/csv.hpp>
+#include <gradpress/metrics/mirror_guard.hpp>
 #include <gradpress/optimizer/cser.hpp>
 #include <gradpress/optimizer/def.hpp>
 #include <gradpress/optimizer/def_a.hpp>
