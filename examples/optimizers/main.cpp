@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // One training loop under several optimizers: logistic regression on made-up data, four ranks whose data differ.
 // Every method sees the same samples and starts from zero; the table says what it lost and what it sent.
+// Or one of your own, as text:   ./optimizers --optimizer "def(0.2, lambda=0.5) | top_k(0.05) | error_feedback"
 
 #include <gradpress/gradpress.hpp>
+#include <gradpress/runtime/any_driver.hpp>
 
 #include <cmath>
 #include <cstdio>
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace gp = gradpress;
@@ -70,14 +73,12 @@ struct outcome {
 };
 
 /// The loop. It knows nothing of the method.
-template <class Method, class... Compressor>
-outcome train(gp::thread_communicator& comm, Method const& method, Compressor const&... compressors) {
-  auto const data = data_of(comm.rank());
+template <class Driver, class Dense>
+outcome train(gp::reducer<gp::serial> const& reducer, Driver driver, Dense const& uncompressed) {
+  auto const data = data_of(reducer.rank());
   model m;
-  gp::reducer reducer{gp::serial{}, comm, {.seed = 7}};
-  auto driver = gp::train_with(reducer, method, compressors...);
   auto const weights = driver.add("weights", {features}, std::span(m.weights));
-  auto const bias = driver.add("bias", {1}, std::span(m.bias), gp::uncompressed);
+  auto const bias = driver.add("bias", {1}, std::span(m.bias), uncompressed);
   while (driver.step() < steps) {
     auto const ask = driver.next();  // m now holds the point
     m.differentiate(data, ask.sample);
@@ -89,12 +90,13 @@ outcome train(gp::thread_communicator& comm, Method const& method, Compressor co
   return {m.loss(data), static_cast<double>(reducer.stats().bytes_sent) / static_cast<double>(steps)};
 }
 
-template <class Method, class... Compressor>
-double report(char const* text, Method const& method, Compressor const&... compressors) {
+/// Runs what trains one rank on each, and prints a line of the table.
+template <class Train>
+double tabulate(char const* text, Train const& train_one) {
   outcome all;
   std::mutex meeting;
   gp::run_ranks(ranks, [&](gp::thread_communicator& comm) {
-    auto const mine = train(comm, method, compressors...);
+    auto const mine = train_one(comm);
     std::lock_guard const lock(meeting);
     all.loss += mine.loss / ranks;
     all.bytes += mine.bytes / ranks;
@@ -102,16 +104,44 @@ double report(char const* text, Method const& method, Compressor const&... compr
   std::printf("%-34s %8.4f %12.0f\n", text, all.loss, all.bytes);
   return all.loss;
 }
+template <class Method, class... Compressor>
+double report(char const* text, Method const& method, Compressor const&... compressors) {
+  return tabulate(text, [&](gp::thread_communicator& comm) {
+    gp::reducer reducer{gp::serial{}, comm, {.seed = 7}};
+    return train(reducer, gp::train_with(reducer, method, compressors...), gp::uncompressed);
+  });
+}
+
+/// What a text may name here; without it, all that the library has a text for, at several times the compile time.
+using known =
+    gp::catalogue<gp::composition_of<gp::random_block, gp::error_feedback>,
+                  gp::composition_of<gp::top_k, gp::error_feedback>,
+                  gp::composition_of<gp::top_k, gp::momentum_correction>,
+                  gp::composition_of<gp::sign_bits, gp::majority_vote>, gp::composition_of<gp::stochastic_int>>;
+bool report_text(char const* text) {
+  try {
+    tabulate(text, [&](gp::thread_communicator& comm) {
+      gp::any_reducer<gp::serial, known> reducer{gp::serial{}, comm, "dense", {.seed = 7}};
+      return train(reducer, gp::any_driver{reducer, text}, "dense");
+    });
+    return true;
+  } catch (gp::configuration_error const& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return false;
+  }
+}
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   Kokkos::initialize();
   bool good = true;
-  {
+  std::printf("%-34s %8s %12s\n", "method", "loss", "bytes a step");
+  if (argc == 3 && std::string_view(argv[1]) == "--optimizer") {
+    good = report_text(argv[2]);
+  } else {
     auto const block = gp::compress_with(gp::random_block{.density = 1. / 32}, gp::error_feedback{});
     auto const denser = gp::compress_with(gp::random_block{.density = 1. / 4}, gp::error_feedback{});
     auto const unbiased = gp::compress_with(gp::stochastic_int{.bits = 2, .block = 64});
-    std::printf("%-34s %8s %12s\n", "method", "loss", "bytes a step");
     auto const dense = report("sgd, dense", gp::sgd{.learning_rate = 0.2}, gp::uncompressed);
     report("sgd, random block 1/32 + EF", gp::sgd{.learning_rate = 0.2}, block);  // momentum multiplies what was kept
     auto const close = [&](double loss) { good &= loss < 2 * dense; };

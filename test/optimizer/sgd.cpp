@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gradpress/optimizer/sgd.hpp>
 
+#include <gradpress/method/predictive.hpp>
+#include <gradpress/quantize/stochastic_int.hpp>
+
 #include "../support/training.hpp"
 
 using namespace gradpress;
@@ -54,4 +57,10 @@ TEST_CASE("optimizer::sgd: replicas are equal to the bit and come to the optimum
 TEST_CASE("optimizer::sgd goes on after undo, a NaN, a look at the model, and a load") {
   check_training_resumes(sgd{.learning_rate = 0.1, .weight_decay = 0.01},
                          compress_with(top_k{.density = 0.1}, error_feedback{}));
+}
+
+TEST_CASE("optimizer::sgd: a method around a compressor needs no feedback, and goes on as any other") {
+  auto const around = predictive(compress_with(stochastic_int{.bits = 8}), {.order = 2, .threshold = 0.3});
+  CHECK(equal_replicas(train(3, 100, 20, false, 0.3f, sgd{.learning_rate = 0.1}, around)));
+  check_training_resumes(sgd{.learning_rate = 0.1}, around);
 }

@@ -83,19 +83,35 @@ constexpr bool averages_of() {
   return false;
 }
 
+/// Is C's memory what an optimizer needs?
+template <class C>
+constexpr bool meets(memory_need need) {
+  using F = typename memory_of<C>::type;
+  if (need == memory_need::none) return !remembers<F>;
+  if (need == memory_need::any || is_lossless<C>) return true;
+  return need == memory_need::residual ? keeps_residual<F> : keeps_momentum<F>;
+}
+/// A method that is known at run time alone, such as a text: it says itself whether it suits M, and whether it loses
+/// anything, and `c.add(name, dims)` adds a tensor of it to the reducer that it belongs to.
+template <class C, class M>
+concept known_at_run_time = requires(C const c, M const& m) {
+  c.check_for(m);
+  { c.lossless() } -> std::same_as<bool>;
+};
+
 /// Fails to compile with one plain sentence if C does not suit M.
 template <class M, class C>
 consteval bool explain_memory() {
-  using F = typename memory_of<C>::type;
-  static_assert(is_lossless<C> || need_of<M>() != memory_need::residual || keeps_residual<F>,
+  constexpr bool later = known_at_run_time<C, M>;
+  static_assert(later || need_of<M>() != memory_need::residual || meets<C>(memory_need::residual),
                 "train_with: this optimizer is built on what was not delivered; compose its compressor with "
                 "error_feedback{}, or leave the parameter uncompressed.");
   static_assert(
-      is_lossless<C> || need_of<M>() != memory_need::momentum || keeps_momentum<F>,
+      later || need_of<M>() != memory_need::momentum || meets<C>(memory_need::momentum),
       "train_with: this optimizer leaves the momentum to the compressor's memory; compose its compressor with "
       "momentum_correction{}, or leave the parameter uncompressed.");
   static_assert(
-      need_of<M>() != memory_need::none || !remembers<F>,
+      later || need_of<M>() != memory_need::none || meets<C>(memory_need::none),
       "train_with: this optimizer keeps the estimate of the gradient itself; compose its compressor without a "
       "feedback.");
   return true;
@@ -185,15 +201,14 @@ class driver {
   template <class... Own>
   requires(sizeof...(Own) > 0) parameter add(std::string name, shape dims, std::span<float> values, Own const&... own) {
     static_assert((detail::explain_memory<Method, Own>() && ...));
-    constexpr bool lossless = (detail::is_lossless<Own> && ...);
-    static_assert(sizeof...(Own) == sizeof...(C) || (lossless && sizeof...(Own) == 1),
+    static_assert(sizeof...(Own) == sizeof...(C) || ((detail::is_lossless<Own> && ...) && sizeof...(Own) == 1),
                   "driver::add: give as many compressors as the optimizer uses, or gradpress::uncompressed.");
     if (in_step()) throw misuse("a parameter was added inside a step; add them before next, or after take");
     if (values.size() != dims.size())
       throw misuse("parameter '" + name + "' has " + std::to_string(values.size()) + " elements where its shape has " +
                    std::to_string(dims.size()));
-    if constexpr (!lossless && (requires { method_.check_memory(own.feedback); } && ...))
-      (method_.check_memory(own.feedback), ...);
+    (check_method(own), ...);
+    bool const lossless = (loses_nothing(own) && ...);
     auto m = std::make_unique<member>();
     m->name = name;
     m->n = dims.size();
@@ -201,8 +216,9 @@ class driver {
     auto at = m->ways.begin();
     static constexpr char const* suffix[] = {"", "/second", "/mean"};
     std::size_t channels = 0;
-    ((*at++ = reducer_->add(name + suffix[channels++], dims.rows, dims.cols, own)), ...);
-    if constexpr (averages && !lossless) m->ways[2] = reducer_->add(name + suffix[2], dims.rows, dims.cols);
+    ((*at++ = add_tensor(name + suffix[channels++], dims, own)), ...);
+    if constexpr (averages)
+      if (!lossless) m->ways[2] = reducer_->add(name + suffix[2], dims.rows, dims.cols);
     m->work = std::make_unique<worker>(method_, reducer_->space(), m->parameters, lossless);
     fence(reducer_->space());
     members_.push_back(std::move(m));
@@ -436,6 +452,27 @@ class driver {
   std::string here() const { return "gradpress: rank " + std::to_string(reducer_->rank()) + ": "; }
   configuration_error misuse(std::string const& why) const { return configuration_error(here() + why); }
   bool in_step() const { return asked_ || gradient_ > 0; }
+  template <class Own>
+  static bool loses_nothing([[maybe_unused]] Own const& own) {
+    if constexpr (detail::known_at_run_time<Own, Method>)
+      return own.lossless();
+    else
+      return detail::is_lossless<Own>;
+  }
+  template <class Own>
+  void check_method([[maybe_unused]] Own const& own) const {
+    if constexpr (detail::known_at_run_time<Own, Method>)
+      own.check_for(method_);
+    else if constexpr (!detail::is_lossless<Own> && requires { method_.check_memory(own.feedback); })
+      method_.check_memory(own.feedback);
+  }
+  template <class Own>
+  handle add_tensor(std::string name, shape dims, Own const& own) {
+    if constexpr (detail::known_at_run_time<Own, Method>)
+      return own.add(std::move(name), dims);
+    else
+      return reducer_->add(std::move(name), dims.rows, dims.cols, own);
+  }
   training_step now() const { return {number_, reducer_->seed()}; }
   turn<Exec> turn_of(member& m) const {
     turn<Exec> t{reducer_->space(), number_, gradient_, of_, m.parameters, {}};

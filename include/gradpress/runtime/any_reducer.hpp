@@ -76,7 +76,7 @@ class any_reducer : public reducer<Exec> {
   template <class C>
   any_reducer(Exec exec, C&& comm, std::string method, reducer_options options = {})
       : base(exec, std::forward<C>(comm), options), text_(std::move(method)) {
-    find(text_, nullptr);  // a bad text is refused here and not at the first tensor
+    with_method(text_, [](auto const&) {});  // a bad text is refused here and not at the first tensor
   }
 
   tensor add(std::string name, std::size_t rows, std::size_t cols = 1) {
@@ -84,7 +84,7 @@ class any_reducer : public reducer<Exec> {
   }
   tensor add(std::string name, std::size_t rows, std::size_t cols, std::string_view method) {
     tensor added;
-    find(method, [&](auto const& m) { added = this->base::add(name, rows, cols, m); });
+    with_method(method, [&](auto const& m) { added = this->base::add(name, rows, cols, m); });
     return added;
   }
   /// A tensor of any number of dimensions, as `reducer::add` takes it.
@@ -96,19 +96,14 @@ class any_reducer : public reducer<Exec> {
     return add(std::move(name), d.rows, d.cols, method);
   }
 
- private:
-  /// Calls use(method) for the composition that the text names.
+  /// Calls use(method) with the method that a text names, whichever of the catalogue that is.
   template <class Use>
-  static void find(std::string_view text, Use const& use) {
-    if (detail::trim(text) == "dense") return call(use, compress_with());
-    auto const parts = parse_method(text);
-    search(Catalogue{}, text, parts, use);
-  }
-  template <class Use, class Method>
-  static void call(Use const& use, Method const& m) {
-    if constexpr (!std::is_same_v<Use, std::nullptr_t>) use(m);
+  static void with_method(std::string_view text, Use const& use) {
+    if (detail::trim(text) == "dense") return use(compress_with());
+    search(Catalogue{}, text, parse_method(text), use);
   }
 
+ private:
   template <class... Compositions, class Use>
   static void search(catalogue<Compositions...>, std::string_view text, std::vector<policy_text> const& parts,
                      Use const& use) {
@@ -141,7 +136,7 @@ class any_reducer : public reducer<Exec> {
       return static_cast<policy_text const*>(nullptr);
     };
     if (parts.size() != sizeof...(P) || !(named(P::name) && ...)) return false;
-    call(use, compose(read<P>(*named(P::name))...));
+    use(compose(read_policy<P>(*named(P::name))...));
     return true;
   }
   template <class... P>
@@ -151,19 +146,6 @@ class any_reducer : public reducer<Exec> {
   template <class... P>
   static auto compose(temporal_prediction const& how, P const&... p) {
     return predictive(compress_with(p...), how);
-  }
-  template <class P>
-  static P read(policy_text const& from) {
-    P p;
-    set_knobs(p, from);
-    if constexpr (requires { p.check(); }) {
-      try {
-        p.check();
-      } catch (configuration_error const& e) {
-        throw configuration_error(std::string("gradpress: ") + e.what());
-      }
-    }
-    return p;
   }
 };
 

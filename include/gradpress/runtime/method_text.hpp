@@ -38,6 +38,7 @@ inline std::string_view trim(std::string_view s) {
   throw configuration_error("gradpress: the method \"" + std::string(text) + "\": " + why +
                             "; write for example \"top_k(0.01) | error_feedback\"");
 }
+/// `part` of `whole`, which errors quote.
 inline policy_text parse_policy(std::string_view whole, std::string_view part) {
   if (part.empty()) malformed(whole, "there is nothing between two '|', or before or after one");
   policy_text p;
@@ -110,6 +111,21 @@ void set_knobs(P& p, policy_text const& from) {
       refuse("'" + v.text + "' is not a value for " +
              (v.knob.empty() ? "knob number " + std::to_string(i + 1) : "'" + v.knob + "'"));
   }
+}
+
+/// A policy with the knobs of a text. Throws as `set_knobs` does, and if a knob is out of range.
+template <class P>
+P read_policy(policy_text const& from) {
+  P p;
+  set_knobs(p, from);
+  if constexpr (requires { p.check(); }) {
+    try {
+      p.check();
+    } catch (configuration_error const& e) {
+      throw configuration_error(std::string("gradpress: ") + e.what());
+    }
+  }
+  return p;
 }
 
 }  // namespace gradpress
