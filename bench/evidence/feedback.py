@@ -9,7 +9,6 @@ What a template may hold is said in bench/support/evidence_page.py.
 """
 
 import argparse
-import csv
 import math
 import pathlib
 import shutil
@@ -19,7 +18,7 @@ import sys
 here = pathlib.Path(__file__).resolve().parent
 root = here.parents[1]
 sys.path.insert(0, str(root / "bench/support"))
-from evidence_page import Mistake, check_chart, fill
+from evidence_page import Mistake, check_chart, fill, read_curves, write_last
 
 programs = "pairs", "training", "prediction"
 pairs = {
@@ -45,24 +44,14 @@ percents = 0, 10, 20, 40, 60
 batches = {"all": "all images", "small": "64 images"}
 
 
-def read(path, *key):
-    """Rows of numbers, by the columns of the key."""
-    curves = {}
-    with open(path, newline="") as file:
-        for row in csv.DictReader(file):
-            values = {k: float(v) for k, v in row.items() if k not in key}
-            curves.setdefault(tuple(row[k] for k in key), []).append(values)
-    return curves
-
-
 class Run:
     """What the programs wrote."""
 
     def __init__(self, folder, quick):
-        self.pairs = read(folder / "feedback_pairs.csv", "pair", "method")
+        self.pairs = read_curves(folder / "feedback_pairs.csv", "pair", "method")
         self.training = {(t, m, float(f)): c for (t, m, f), c in
-                         read(folder / "feedback_training.csv", "task", "method", "factor").items()}
-        self.prediction = read(folder / "feedback_prediction.csv", "batch", "method")
+                         read_curves(folder / "feedback_training.csv", "task", "method", "factor").items()}
+        self.prediction = read_curves(folder / "feedback_prediction.csv", "batch", "method")
         for pair, methods in pairs.items():
             for m in methods:
                 if (pair, m) not in self.pairs:
@@ -241,7 +230,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     for name in [] if o.page else programs:
         command = [str(o.programs / f"bench.evidence.feedback_{name}")]
-        command += ["--quick"] * (o.quick and name != "pairs") + [str(folder)]
+        command += ["--quick"] * o.quick + [str(folder)]
         if subprocess.run(command).returncode:
             raise Mistake(f"{' '.join(command)} failed")
 
@@ -261,11 +250,7 @@ def main():
     for path in [folder / "feedback.md"] + sorted(folder.glob("feedback_*.svg")):
         shutil.copy(path, docs / path.name)
     for name, key in (("training", ("task", "method", "factor")), ("prediction", ("batch", "method"))):
-        with open(folder / f"feedback_{name}.csv") as whole, open(docs / f"feedback_{name}.csv", "w") as last:
-            rows = list(csv.DictReader(whole))
-            writer = csv.DictWriter(last, rows[0].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({tuple(r[k] for k in key): r for r in rows}.values())  # the last record of each run
+        write_last(folder / f"feedback_{name}.csv", docs / f"feedback_{name}.csv", *key)
     print("Wrote docs/evidence/feedback.md")
 
 

@@ -5,10 +5,9 @@
 /// `./dev evidence feedback` runs it through feedback.py, which makes the page.
 
 #include "../../examples/support/line_chart.hpp"
+#include "../support/evidence_main.hpp"
 
 #include <gradpress/gradpress.hpp>
-
-#include <Kokkos_Core.hpp>
 
 #include <algorithm>
 #include <array>
@@ -387,28 +386,21 @@ void write_csv(records const& all, std::string const& path) {
 
 constexpr char const* usage = R"(Six problems on each of which one way to compress fails and another does not.
 
-  bench.evidence.feedback_pairs FOLDER
+  bench.evidence.feedback_pairs [--quick] FOLDER
 
   FOLDER       where feedback_pairs.csv and the charts feedback_N*.svg go; it must exist
+  --quick      the same: it takes a few seconds
 )";
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string const folder = argc == 2 ? argv[1] : "";
-  if (folder == "--help" || folder == "-h") return std::cout << usage, 0;
-  if (folder.empty() || folder.starts_with("-")) return std::cerr << usage, 2;
-  try {
-    Kokkos::ScopeGuard const kokkos(argc, argv);
+  return evidence::run_main(argc, argv, "feedback_pairs", usage, [](bool, std::string const& folder) {
     records all;
     for (auto const& p : pairs) {
       p.solve(all);
       draw(p, all, folder + "/feedback_" + p.key + ".svg");
     }
     write_csv(all, folder + "/feedback_pairs.csv");
-    return 0;
-  } catch (std::exception const& e) {
-    std::cerr << "feedback_pairs: " << e.what() << '\n';
-    return 1;
-  }
+  });
 }

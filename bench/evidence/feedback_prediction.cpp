@@ -8,10 +8,9 @@
 #include "../../examples/digits/dataset.hpp"
 #include "../../examples/digits/network.hpp"
 #include "../../examples/support/line_chart.hpp"
+#include "../support/evidence_main.hpp"
 
 #include <gradpress/gradpress.hpp>
-
-#include <Kokkos_Core.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -180,22 +179,7 @@ constexpr char const* usage = R"(The digits' network trained with gradients that
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool quick = false;
-  std::string folder;
-  for (int i = 1; i < argc; ++i) {
-    std::string const word = argv[i];
-    if (word == "--quick")
-      quick = true;
-    else if (word == "--help" || word == "-h")
-      return std::cout << usage, 0;
-    else if (word.starts_with("-") || !folder.empty())
-      return std::cerr << "feedback_prediction: what is '" << word << "'? --help lists the options\n", 2;
-    else
-      folder = word;
-  }
-  if (folder.empty()) return std::cerr << usage, 2;
-  try {
-    Kokkos::ScopeGuard const kokkos(argc, argv);
+  return evidence::run_main(argc, argv, "feedback_prediction", usage, [](bool quick, std::string const& folder) {
     std::vector<record> records;
     train(quick, records);
     write_csv(records, folder + "/feedback_prediction.csv");
@@ -203,9 +187,5 @@ int main(int argc, char** argv) {
          [](record const& r) { return r.bytes; });
     draw(records, folder + "/feedback_prediction_sends.svg", "messages sent by a rank", svg::axis::linear,
          [](record const& r) { return r.sends; });
-    return 0;
-  } catch (std::exception const& e) {
-    std::cerr << "feedback_prediction: " << e.what() << '\n';
-    return 1;
-  }
+  });
 }

@@ -6,11 +6,10 @@
 /// runs it through feedback.py, which makes the page.
 
 #include "../../examples/support/line_chart.hpp"
+#include "../support/evidence_main.hpp"
 #include "tasks.hpp"
 
 #include <gradpress/gradpress.hpp>
-
-#include <Kokkos_Core.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -214,26 +213,7 @@ void train_and_draw(bool quick, std::string const& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool quick = false;
-  std::string folder;
-  for (int i = 1; i < argc; ++i) {
-    std::string const word = argv[i];
-    if (word == "--quick")
-      quick = true;
-    else if (word == "--help" || word == "-h")
-      return std::cout << usage, 0;
-    else if (word.starts_with("-") || !folder.empty())
-      return std::cerr << "feedback_training: what is '" << word << "'? --help lists the options\n", 2;
-    else
-      folder = word;
-  }
-  if (folder.empty()) return std::cerr << usage, 2;
-  try {
-    Kokkos::ScopeGuard const kokkos(argc, argv);
+  return evidence::run_main(argc, argv, "feedback_training", usage, [](bool quick, std::string const& folder) {
     train_and_draw<digits_task, shakespeare_task<true>>(quick, folder);
-    return 0;
-  } catch (std::exception const& e) {
-    std::cerr << "feedback_training: " << e.what() << '\n';
-    return 1;
-  }
+  });
 }

@@ -6,11 +6,10 @@
 /// `./dev evidence low-rank` runs it through low-rank.py, which makes the page.
 
 #include "../../examples/support/line_chart.hpp"
+#include "../support/evidence_main.hpp"
 #include "tasks.hpp"
 
 #include <gradpress/gradpress.hpp>
-
-#include <Kokkos_Core.hpp>
 
 #include <algorithm>
 #include <array>
@@ -453,29 +452,10 @@ void train_and_draw(bool quick, std::string const& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool quick = false;
-  std::string folder;
-  for (int i = 1; i < argc; ++i) {
-    std::string const word = argv[i];
-    if (word == "--quick")
-      quick = true;
-    else if (word == "--help" || word == "-h")
-      return std::cout << usage, 0;
-    else if (word.starts_with("-") || !folder.empty())
-      return std::cerr << "low-rank: what is '" << word << "'? --help lists the options\n", 2;
-    else
-      folder = word;
-  }
-  if (folder.empty()) return std::cerr << usage, 2;
-  try {
-    Kokkos::ScopeGuard const kokkos(argc, argv);
+  return evidence::run_main(argc, argv, "low-rank", usage, [](bool quick, std::string const& folder) {
     auto const solved = solve_all();
     write_csv(solved, folder + "/low-rank_problems.csv");
     draw(solved, folder + "/low-rank_problems.svg");
     train_and_draw<digits_task, shakespeare_task<true>>(quick, folder);
-    return 0;
-  } catch (std::exception const& e) {
-    std::cerr << "low-rank: " << e.what() << '\n';
-    return 1;
-  }
+  });
 }

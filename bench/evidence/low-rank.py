@@ -9,7 +9,6 @@ What a template may hold is said in bench/support/evidence_page.py.
 """
 
 import argparse
-import csv
 import math
 import pathlib
 import shutil
@@ -19,7 +18,7 @@ import sys
 here = pathlib.Path(__file__).resolve().parent
 root = here.parents[1]
 sys.path.insert(0, str(root / "bench/support"))
-from evidence_page import Mistake, check_chart, fill
+from evidence_page import Mistake, check_chart, fill, read_curves, write_last
 
 P = 4
 tasks = "digits", "shakespeare"
@@ -38,22 +37,12 @@ problems = {"subspace": "invariant subspace", "zeros": "zeros, 1 x 1", "matrix":
 solvers = {"published": "as published", "power_sgd": "`low_rank`", "power_sgd_plus": "`refreshed_low_rank`"}
 
 
-def read(path, *key):
-    """Rows of numbers, by the columns of the key."""
-    curves = {}
-    with open(path, newline="") as file:
-        for row in csv.DictReader(file):
-            values = {k: v if k == "ranks" else float(v) for k, v in row.items() if v and k not in key}
-            curves.setdefault(tuple(row[k] for k in key), []).append(values)
-    return curves
-
-
 class Run:
     """What the program wrote."""
 
     def __init__(self, folder):
-        self.curves = read(folder / "low-rank.csv", "task", "method")
-        self.solved = read(folder / "low-rank_problems.csv", "problem", "method")
+        self.curves = read_curves(folder / "low-rank.csv", "task", "method", words=("ranks",))
+        self.solved = read_curves(folder / "low-rank_problems.csv", "problem", "method")
         for task in tasks:
             for method in labels:
                 if (task, method) not in self.curves:
@@ -205,11 +194,7 @@ def main():
     docs.mkdir(exist_ok=True)
     for path in [folder / "low-rank.md"] + sorted(folder.glob("low-rank_*.svg")):
         shutil.copy(path, docs / path.name)
-    with open(folder / "low-rank.csv") as whole, open(docs / "low-rank.csv", "w") as last:
-        rows = list(csv.DictReader(whole))
-        writer = csv.DictWriter(last, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({(r["task"], r["method"]): r for r in rows}.values())  # the last record of each run
+    write_last(folder / "low-rank.csv", docs / "low-rank.csv", "task", "method")
     print("Wrote docs/evidence/low-rank.md")
 
 

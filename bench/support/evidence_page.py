@@ -5,6 +5,7 @@ In a template {{expression:format}} is evaluated by the names given, and a line 
 the words around it: where one does not hold for a run, the page must not be published, and the words be mended first.
 """
 
+import csv
 import re
 import textwrap
 import xml.etree.ElementTree as xml
@@ -12,6 +13,25 @@ import xml.etree.ElementTree as xml
 
 class Mistake(Exception):
     pass
+
+
+def read_curves(path, *key, words=()):
+    """Rows of numbers, and of the columns named in words, by the columns of the key; empty fields are left out."""
+    curves = {}
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            values = {k: v if k in words else float(v) for k, v in row.items() if v and k not in key}
+            curves.setdefault(tuple(row[k] for k in key), []).append(values)
+    return curves
+
+
+def write_last(path, to, *key):
+    """The last row of each curve."""
+    with open(path, newline="") as whole, open(to, "w") as last:
+        rows = list(csv.DictReader(whole))
+        writer = csv.DictWriter(last, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({tuple(r[k] for k in key): r for r in rows}.values())
 
 
 def fill(template, names, check):
