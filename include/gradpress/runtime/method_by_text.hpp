@@ -37,20 +37,22 @@ class method_by_text {
   /// Throws unless it has the memory that M needs.
   template <class M>
   void check_for(M const& optimizer) const {
-    over::with_method(text_, [&]<class C>(C const& c) {
-      constexpr auto need = detail::need_of<M>();
-      if constexpr (!detail::meets<C>(need))
-        throw configuration_error("gradpress: rank " + std::to_string(reducer_->rank()) + ": " + std::string(M::name) +
-                                  sentence(need) + "; its text is \"" + text_ + '"');
-      else if constexpr (!detail::is_lossless<C> && requires { optimizer.check_memory(c.feedback); })
-        optimizer.check_memory(c.feedback);
-    });
+    over::with_method(text_, [&](auto const& c) { check(optimizer, c); });
   }
   typename over::tensor add(std::string name, shape dims) const {
     return reducer_->add(std::move(name), dims.rows, dims.cols, text_);
   }
 
  private:
+  template <class M, class C>
+  void check(M const& optimizer, C const& method) const {
+    constexpr auto need = detail::need_of<M>();
+    if constexpr (!detail::meets<C>(need))
+      throw configuration_error("gradpress: rank " + std::to_string(reducer_->rank()) + ": " + std::string(M::name) +
+                                sentence(need) + "; its text is \"" + text_ + '"');
+    else if constexpr (!detail::is_lossless<C> && requires { optimizer.check_memory(method.feedback); })
+      optimizer.check_memory(method.feedback);
+  }
   static char const* sentence(memory_need need) {
     switch (need) {
       case memory_need::residual:
