@@ -73,7 +73,8 @@ consteval bool explain_way_of_compared() {
 ///
 /// - Code       selector, quantizer and index code, each message decodable by itself, with a support that is not drawn; no
 ///              projector, feedback, exchange. It should be deterministic: of random codes the luckier one is sent.
-/// - State      all_gather: 2 P n floats on every rank; parameter_server: the root alone has so much. And n of workspace.
+/// - State      all_gather: 2 P n floats on every rank; parameter_server: the root alone has so much. And 3 n of
+///              workspace, and a second message.
 /// - Cost       two encodings a step, and what each loses, which takes two passes over the gradient each.
 /// - Start      nothing is known: C(g). A tie restarts, too, so that a code that loses nothing gives the exact mean.
 /// - Network    4 bytes beside the message of the code, 8 more every `check_every` steps.
