@@ -71,14 +71,13 @@ class chooser {
   using coder_type = tensor_coder<host, decltype(ef21_plus(code_of_steps{}))>;
   lone_rank here_{0, 1};
   coder_type coder_;
-  std::size_t n_;
 
  public:
   floats estimate;
   std::vector<std::byte> message;
 
   chooser(std::size_t n, double density, keep_or_restart how = {})
-      : coder_(ef21_plus(compress_with(top_k{.density = density}), how), here_.ctx, {n, 1}), n_(n), estimate(n) {}
+      : coder_(ef21_plus(compress_with(top_k{.density = density}), how), here_.ctx, {n, 1}), estimate(n) {}
   /// Returns the first word.
   std::uint32_t step(floats const& g) {
     message.assign(coder_.capacity(0, 1), {});
