@@ -32,6 +32,7 @@
 #include <gradpress/feedback/local_momentum.hpp>
 #include <gradpress/feedback/loco.hpp>
 #include <gradpress/feedback/momentum_correction.hpp>
+#include <gradpress/method/ef21_plus.hpp>
 #include <gradpress/method/predictive.hpp>
 #include <gradpress/metrics/csv.hpp>
 #include <gradpress/metrics/mirror_guard.hpp>

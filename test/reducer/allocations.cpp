@@ -13,6 +13,7 @@
 #include <gradpress/exchange/split_dense.hpp>
 #include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/ef21.hpp>
+#include <gradpress/method/ef21_plus.hpp>
 #include <gradpress/method/predictive.hpp>
 #include <gradpress/project/random_projection.hpp>
 #include <gradpress/project/square_view.hpp>
@@ -104,7 +105,8 @@ TEST_CASE("reducer: no allocation after the first step") {
         r.add("two_sided", n, 1, compress_with(sign{}, error_feedback{}, two_sided{sign{}, error_feedback{}})),
         r.add("server", n, 1, compress_with(top_k{}, error_feedback{}, parameter_server{sign{}, error_feedback{}, 0})),
         r.add("vote", n, 1, compress_with(sign_bits{}, majority_vote{tie::random})),
-        r.add("predicted", n, 1, predictive(compress_with(top_k{}), {.order = 2, .check_every = 1}))};
+        r.add("predicted", n, 1, predictive(compress_with(top_k{}), {.order = 2, .check_every = 1})),
+        r.add("nearer", n, 1, ef21_plus(compress_with(top_k{}), {.check_every = 1}))};
     r.follow(t[3], "density", piecewise{{{0, 0.05}, {1, 0.01}}});  // changes in the second step, then no more
     r.follow(t[17], "bits", constant{4});
     std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));

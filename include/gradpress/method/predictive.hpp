@@ -40,9 +40,9 @@ consteval bool explain_predicted(compressor<Pr, S, Q, F, X, I> const*) {
 /// Fails to compile with one plain sentence if X does not bring every message, as it was sent, to whoever adds them.
 template <class X>
 consteval bool explain_way() {
-  constexpr bool whole = X::accepts(predictive_method<int, X>::kind) && !weighs_dense<X> && !chunks_tensors<X>;
-  static_assert(whole, "predictive: needs an exchange that brings whole messages, all_gather or parameter_server.");
-  return whole;
+  static_assert(brings_whole_messages<X>,
+                "predictive: needs an exchange that brings whole messages, all_gather or parameter_server.");
+  return brings_whole_messages<X>;
 }
 }  // namespace detail
 

@@ -2,11 +2,12 @@
 #pragma once
 
 /// \file
-/// A `predictive` method at work on a tensor.
+/// A `predictive` or `ef21_plus` method at work on a tensor.
 ///
 ///     [u32 word][f32 coefficients][u64 checksum of the sender's own history][message of the code]
 ///
 /// Bit 0 of the word: a message of the code follows. Bit 1: a checksum follows. Bits 8 to 15: how many coefficients.
+/// `ef21_plus`: no coefficients; bit 2: the only one is 1, else 0.
 
 #include <gradpress/compressor.hpp>
 #include <gradpress/kernel/prediction.hpp>
@@ -17,24 +18,28 @@
 
 namespace gradpress {
 
-template <class Exec, class Code, class X>
-class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> {
-  using method = predictive_method<Code, X>;
+template <class Exec, class Code, class X, class How>
+class tensor_coder<Exec, predictive_method<Code, X, How>> final : public coder<Exec> {
+  using method = predictive_method<Code, X, How>;
   using visitor = typename coder<Exec>::visitor;
   using context = step<Exec>;
 
   /// What a rank says in front of its code.
   struct notes {
-    int known = 0;  // coefficients: of how many past gradients
+    int known = 0;  // past gradients
     bool checks = false;
     bool sent = false;
-    std::array<float, kernel::most_terms> factor{};
+    bool keeps = false;  // where no coefficient travels: it is 1
+    std::array<float, kernel::most_terms> factor{How::fits ? 0.f : 1.f};
     std::uint64_t checksum = 0;
 
-    [[nodiscard]] std::size_t factor_bytes() const { return 4 * static_cast<std::size_t>(known); }
+    /// How many past gradients the prediction is made of.
+    [[nodiscard]] int terms() const { return How::fits || keeps ? known : 0; }
+    [[nodiscard]] std::size_t factor_bytes() const { return How::fits ? 4 * static_cast<std::size_t>(known) : 0; }
     [[nodiscard]] std::size_t bytes() const { return 4 + factor_bytes() + (checks ? sizeof checksum : 0); }
     [[nodiscard]] std::uint32_t word() const {
-      return static_cast<std::uint32_t>(known) << 8 | (checks ? 2u : 0u) | (sent ? 1u : 0u);
+      return static_cast<std::uint32_t>(known) << 8 | (!How::fits && terms() > 0 ? 4u : 0u) | (checks ? 2u : 0u) |
+             (sent ? 1u : 0u);
     }
   };
 
@@ -46,6 +51,7 @@ class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> 
   std::vector<float const*> newest;  // of each rank, at the commit
   in_bytes<Exec> sent;               // this rank's message, in its letter until the next step
   buffer<Exec> rest;                 // what the prediction lacks, until its code is written and measured
+  double lost = 0;                   // norm of what the better of two codes left out
 
  public:
   tensor_coder(method const& m, context const& ctx, shape d)
@@ -64,22 +70,14 @@ class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> 
   }
 
   std::size_t encode(context const& ctx, in<Exec> g, bytes<Exec> out) override {
-    auto mine = notes_of(ctx);
-    auto const length = fit(ctx, g, mine);
-    auto const left = std::sqrt(kernel::residual(ctx.exec, predicted(ctx.rank, mine), g.data(), rest.data(), size(),
-                                                 ctx.template scratch<double>(kernel::dense_chunks(size())).data()));
-    if (!std::isfinite(length) || !std::isfinite(left)) throw non_finite_error("the gradient is not finite");
-    mine.sent = mine.known == 0 || !(left <= use.how.limit(ctx.number, length));
-    write(mine, out);
-    std::size_t coded = 0;
-    if (mine.sent || draws_support) coded = code.encode(alone(ctx), in<Exec>(rest), after(mine, out));
-    auto const bytes = mine.bytes() + (mine.sent ? coded : 0);
-    sent = part(out, 0, bytes);
-    return bytes;
+    if constexpr (How::fits)
+      return encode_lacking(ctx, g, notes_of(ctx), out);
+    else
+      return encode_nearer(ctx, g, notes_of(ctx), out);
   }
   std::size_t silence(context const& ctx, bytes<Exec> out) override {
     auto mine = notes_of(ctx);
-    mine.sent = mine.known == 0;
+    mine.sent = !How::fits || mine.known == 0;
     write(mine, out);
     // A rank that failed may have to add what the others send.
     auto const coded = mine.sent || draws_support ? code.silence(alone(ctx), after(mine, out)) : 0;
@@ -147,6 +145,7 @@ class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> 
     kernel::copy(ctx.exec, g.data(), size(), out.data());
   }
   double left_behind(context const& ctx, bytes<Exec> message) override {
+    if (!How::fits) return lost;
     auto const mine = read(ctx, message, ctx.rank);
     if (mine.sent) return code.left_behind(alone(ctx), after(mine, message));
     return kernel::norm(ctx.exec, rest.data(), size(),
@@ -211,9 +210,53 @@ class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> 
     return std::sqrt(products[0]);
   }
   kernel::combination_of predicted(int p, notes const& said) const {
-    kernel::combination_of c{.factor = said.factor, .count = said.known};
-    for (int lag = 1; lag <= said.known; ++lag) c.x[static_cast<std::size_t>(lag - 1)] = history.past(p, lag).data();
+    kernel::combination_of c{.factor = said.factor, .count = said.terms()};
+    for (int lag = 1; lag <= said.terms(); ++lag) c.x[static_cast<std::size_t>(lag - 1)] = history.past(p, lag).data();
     return c;
+  }
+  /// Writes into `rest` what the prediction lacks, and returns its norm.
+  double residual_of(context const& ctx, in<Exec> g, notes const& mine) {
+    auto const partial = ctx.template scratch<double>(kernel::dense_chunks(size()));
+    return std::sqrt(
+        kernel::residual(ctx.exec, predicted(ctx.rank, mine), g.data(), rest.data(), size(), partial.data()));
+  }
+  /// What the prediction by least squares lacks, if that is much.
+  std::size_t encode_lacking(context const& ctx, in<Exec> g, notes mine, bytes<Exec> out) {
+    auto const length = fit(ctx, g, mine);
+    auto const left = residual_of(ctx, g, mine);
+    if (!std::isfinite(length) || !std::isfinite(left)) throw non_finite_error("the gradient is not finite");
+    mine.sent = mine.known == 0 || !(left <= use.how.limit(ctx.number, length));
+    write(mine, out);
+    std::size_t coded = 0;
+    if (mine.sent || draws_support) coded = code.encode(alone(ctx), in<Exec>(rest), after(mine, out));
+    auto const bytes = mine.bytes() + (mine.sent ? coded : 0);
+    sent = part(out, 0, bytes);
+    return bytes;
+  }
+  /// The code of g alone, or of what the last one lacks if that loses less.
+  std::size_t encode_nearer(context const& ctx, in<Exec> g, notes mine, bytes<Exec> out) {
+    auto const one = alone(ctx);
+    auto const room = after(mine, out);
+    auto coded = code.encode(one, g, room);
+    lost = code.left_behind(one, part(room, 0, coded));
+    auto kept = mine;
+    kept.keeps = true;
+    // What two finite vectors differ by need not be finite.
+    if (kept.terms() > 0 && std::isfinite(residual_of(ctx, g, kept))) {
+      auto const other = ctx.template scratch<std::byte>(code.capacity(0, one.world));
+      auto const size_of_other = code.encode(one, in<Exec>(rest), other);
+      auto const lost_by_other = code.left_behind(one, part(other, 0, size_of_other));
+      if (lost_by_other < lost) {
+        std::memcpy(room.data(), other.data(), size_of_other);
+        mine.keeps = true;
+        lost = lost_by_other;
+        coded = size_of_other;
+      }
+    }
+    mine.sent = true;
+    write(mine, out);
+    sent = part(out, 0, mine.bytes() + coded);
+    return mine.bytes() + coded;
   }
 
   // ---- messages --------------------------------------------------------------------------------------------------
@@ -239,7 +282,10 @@ class tensor_coder<Exec, predictive_method<Code, X>> final : public coder<Exec> 
     std::uint32_t word = 0;
     if (m.extent(0) < 4) throw payload_error("has a message of " + who + " that is too short for its first word");
     std::memcpy(&word, m.data(), 4);
-    notes n{.known = static_cast<int>(word >> 8 & 0xff), .checks = use.how.checks(ctx.number), .sent = (word & 1) != 0};
+    notes n{.known = static_cast<int>(word >> 8 & 0xff),
+            .checks = use.how.checks(ctx.number),
+            .sent = !How::fits || (word & 1) != 0,
+            .keeps = (word & 4) != 0};
     if (n.word() != word) throw payload_error("has a message of " + who + " whose first word no rank writes");
     if (n.known != history.known())
       throw state_error(who + " predicts from " + std::to_string(n.known) + " past gradients, and " +

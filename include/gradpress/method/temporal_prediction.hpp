@@ -23,6 +23,8 @@ struct temporal_prediction {
   int resync = 0;          ///< another number, on all ranks: histories are forgotten, and the next residual is g
 
   static constexpr std::string_view name = "temporal_prediction";
+  /// Coefficients are fitted and travel; else there is one, 1 or 0, which a bit of the word says.
+  static constexpr bool fits = true;
   static constexpr auto knobs = std::tuple{knob{"order", &temporal_prediction::order},
                                            knob{"threshold", &temporal_prediction::threshold},
                                            knob{"relative", &temporal_prediction::relative},
@@ -51,11 +53,11 @@ struct temporal_prediction {
   }
 };
 
-/// Made by `predictive`.
-template <class Code, class X = all_gather>
+/// Made by `predictive`, and with other knobs by `ef21_plus`.
+template <class Code, class X = all_gather, class How = temporal_prediction>
 struct predictive_method {
   Code code;
-  temporal_prediction how;
+  How how;
   X exchange{};
 
   static constexpr message_kind kind{.fixed_size = false};
@@ -64,11 +66,16 @@ struct predictive_method {
     return describe(how) + " of " + code.text() + (std::same_as<X, all_gather> ? "" : " over " + describe(exchange));
   }
 };
-template <class Code, class X>
-void check_knobs(predictive_method<Code, X> const& m) {
+template <class Code, class X, class How>
+void check_knobs(predictive_method<Code, X, How> const& m) {
   m.how.check();
   check_knobs(m.code);
   if constexpr (requires { m.exchange.check(); }) m.exchange.check();
 }
+
+/// Does X bring every message, as it was sent, to whoever adds them?
+template <class X>
+inline constexpr bool brings_whole_messages = X::accepts(predictive_method<int, X>::kind) && !weighs_dense<X> &&
+                                              !chunks_tensors<X>;
 
 }  // namespace gradpress
