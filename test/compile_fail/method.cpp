@@ -46,9 +46,9 @@ auto const method = ef21_plus(compress_with(), {}, scatter_reduce{});
 #elif defined(CASE_EF21_PLUS_TWICE)       // expect: ef21_plus: goes around one method that compress_with makes
 auto const method = ef21_plus(predictive(compress_with(top_k{})));
 #else
-auto const sparse = predictive(compress_with(top_k{}, stochastic_int{}, elias_fano{}), {.order = 3});
-auto const dense = predictive(compress_with());
-auto const nearer = ef21_plus(compress_with(top_k{}, elias_fano{}));
+[[maybe_unused]] auto const sparse = predictive(compress_with(top_k{}, stochastic_int{}, elias_fano{}), {.order = 3});
+[[maybe_unused]] auto const dense = predictive(compress_with());
+[[maybe_unused]] auto const nearer = ef21_plus(compress_with(top_k{}, elias_fano{}));
 static_assert(concepts::method<decltype(sparse)> && concepts::method<decltype(dense)> &&
               concepts::method<decltype(nearer)> && !concepts::method<top_k>);
 #endif

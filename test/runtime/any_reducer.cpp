@@ -71,6 +71,7 @@ TEST_CASE("runtime: memories, votes, servers and predictions have a text, and re
         compress_with(top_k{.density = 0.1}, error_feedback{}, parameter_server{}).text());
   CHECK(method_of("temporal_prediction(2, 0.3) | stochastic_int(8)") ==
         predictive(compress_with(stochastic_int{.bits = 8}), {.order = 2, .threshold = 0.3}).text());
+  CHECK(method_of("ef21_plus | top_k(0.1)") == ef21_plus(compress_with(top_k{.density = 0.1})).text());
   CHECK(has(refusal("temporal_prediction(9) | stochastic_int"), "order must lie in [1, 8]"));
 }
 

@@ -9,6 +9,7 @@
 #include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
+#include <gradpress/method/ef21_plus.hpp>
 #include <gradpress/method/predictive.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/recipes.hpp>
@@ -26,7 +27,7 @@
 namespace gradpress {
 
 /// The policies of one composition that a text may name; what is not listed is the identity. With `temporal_prediction`
-/// first it is `predictive` around the others.
+/// first it is `predictive` around the others, with `keep_or_restart` `ef21_plus`.
 template <class... P>
 struct composition_of {};
 
@@ -55,7 +56,8 @@ struct default_catalogue
                 composition_of<sign_bits, majority_vote>, composition_of<sign_bits, local_momentum, majority_vote>,
                 composition_of<sign, error_feedback, two_sided<sign, error_feedback>>,
                 composition_of<top_k, error_feedback, parameter_server<>>,
-                composition_of<temporal_prediction, stochastic_int>, composition_of<temporal_prediction, top_k>> {};
+                composition_of<temporal_prediction, stochastic_int>, composition_of<temporal_prediction, top_k>,
+                composition_of<keep_or_restart, top_k>> {};
 
 /// A reducer that reads methods.
 ///
@@ -146,6 +148,10 @@ class any_reducer : public reducer<Exec> {
   template <class... P>
   static auto compose(temporal_prediction const& how, P const&... p) {
     return predictive(compress_with(p...), how);
+  }
+  template <class... P>
+  static auto compose(keep_or_restart const& how, P const&... p) {
+    return ef21_plus(compress_with(p...), how);
   }
 };
 
