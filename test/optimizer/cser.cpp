@@ -25,7 +25,9 @@ TEST_CASE("optimizer::cser is the published recursion on local models and errors
   auto const top = [](std::vector<double> const& v, std::size_t k) {
     std::vector<std::size_t> order(v.size());
     for (std::size_t i = 0; i < v.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return std::abs(v[a]) > std::abs(v[b]); });
+    std::sort(order.begin(), order.end(), [&](auto a, auto b) {
+      return std::abs(v[a]) != std::abs(v[b]) ? std::abs(v[a]) > std::abs(v[b]) : a < b;
+    });
     std::vector<double> kept(v.size());
     for (std::size_t i = 0; i < k; ++i) kept[order[i]] = v[order[i]];
     return kept;

@@ -47,7 +47,9 @@ TEST_CASE("optimizer::dist_ef_sgd is the published recursion with its ratio of l
       a[i] = static_cast<double>(g[i]) + 0.6 * m[i] + ratio * e[i];
       order[i] = i;
     }
-    std::stable_sort(order.begin(), order.end(), [&](auto i, auto j) { return std::abs(a[i]) > std::abs(a[j]); });
+    std::sort(order.begin(), order.end(), [&](auto i, auto j) {
+      return std::abs(a[i]) != std::abs(a[j]) ? std::abs(a[i]) > std::abs(a[j]) : i < j;
+    });
     e = a;
     for (std::size_t k = 0; k < n / 10; ++k) {
       x[order[k]] -= rate * a[order[k]];
