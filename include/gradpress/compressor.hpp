@@ -489,7 +489,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     return chunk(count_of(ctx.phase), p, ctx.world);
   }
 
-  void mean_of(context const& ctx, std::size_t, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
+  void mean_of(context const& ctx, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
     auto const n = mean.extent(0);
     if constexpr (chunked) {
       for (std::size_t i = 0; i < messages.size(); ++i) {

@@ -98,11 +98,10 @@ class coder {
   /// Chunked exchanges: where chunk p starts, its length, and the bytes of its message.
   [[nodiscard]] virtual std::pair<std::size_t, std::size_t> chunk_of(step<Exec> const&, int p) const = 0;
   [[nodiscard]] virtual std::size_t chunk_bytes(step<Exec> const&, int p) const = 0;
-  /// Exchanges that reduce at one rank: the mean over the ranks of coefficients [from, from + mean.extent(0)), which
-  /// `messages` are about, one from each rank, in rank order: a chunk's where the exchange is chunked, else all of them.
-  /// Throws what `check` does. Changes nothing.
-  virtual void mean_of(step<Exec> const&, std::size_t from, std::span<in_bytes<Exec> const> messages,
-                       view<Exec> mean) = 0;
+  /// Exchanges that reduce at one rank: the mean over the ranks of the mean.extent(0) coefficients which `messages` are
+  /// about, one from each rank, in rank order: a chunk's where the exchange is chunked, else all of them. Throws what
+  /// `check` does. Changes nothing.
+  virtual void mean_of(step<Exec> const&, std::span<in_bytes<Exec> const> messages, view<Exec> mean) = 0;
   /// Chunked exchanges, at chunk p's owner: encodes a mean by the method's quantizer; the owner's memory takes what this
   /// loses. `mean` is workspace then.
   virtual void recode(step<Exec> const&, int p, view<Exec> mean, bytes<Exec> out) = 0;

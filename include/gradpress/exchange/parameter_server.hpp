@@ -157,7 +157,7 @@ struct parameter_server {
       auto const room = part(out, at, size(s));
       bool const good = detail::try_section(ctx, l, "at the root: ", [&] {
         auto const mean = own.scratch(s.who->length(own));
-        s.who->mean_of(own, 0, std::span(std::as_const(l.arrived)).subspan(s.first, s.count), mean);
+        s.who->mean_of(own, std::span(std::as_const(l.arrived)).subspan(s.first, s.count), mean);
         way.encode(own, root, *s.who, 0, mean, room);
       });
       if (!good) clear(room.data(), room.extent(0));

@@ -41,9 +41,8 @@ struct scatter_reduce {
     auto const size = [&](auto const& s, int p) { return s.who->chunk_bytes(ctx, p); };
     auto const all =
         detail::meet_in_chunks(ctx, to, l, size, [&](auto const& s, auto const& own, auto const& messages, auto out) {
-          auto const [from, length] = s.who->chunk_of(own, r);
-          auto const mean = own.scratch(length);
-          s.who->mean_of(own, from, messages, mean);
+          auto const mean = own.scratch(s.who->chunk_of(own, r).second);
+          s.who->mean_of(own, messages, mean);
           s.who->recode(own, r, mean, out);
         });
     l.form = arrival_form::chunks;

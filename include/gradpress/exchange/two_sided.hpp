@@ -67,7 +67,7 @@ struct two_sided {
         detail::meet_in_chunks(ctx, to, l, size, [&](auto const& s, auto const& own, auto const& messages, auto out) {
           auto const [from, length] = s.who->chunk_of(own, r);
           auto const mean = own.scratch(length);
-          s.who->mean_of(own, from, messages, mean);
+          s.who->mean_of(own, messages, mean);
           way.encode(own, r, *s.who, from, mean, out);
         });
     if (all.extent(0) == 0) return;

@@ -92,7 +92,7 @@ class tensor_coder<Exec, predictive_method<Code, X, How>> final : public coder<E
       throw non_finite_error("the update that a rank sent to all is not finite");
     if (!mirrors_all(use, ctx)) reconstruct(ctx, ctx.rank, sent);
   }
-  void mean_of(context const& ctx, std::size_t, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
+  void mean_of(context const& ctx, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
     reconstruct_all(ctx, messages);
     take_mean(ctx, mean);
   }

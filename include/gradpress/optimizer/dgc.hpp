@@ -4,8 +4,7 @@
 /// \file
 /// Optimizer: the outside of Deep Gradient Compression, whose momentum lives in the compressor's memory.
 
-#include <gradpress/kernel/descent.hpp>
-#include <gradpress/optimizer/twin.hpp>
+#include <gradpress/optimizer/in_place.hpp>
 
 namespace gradpress {
 
@@ -54,21 +53,13 @@ struct dgc {
   }
 
   template <class Exec>
-  class worker {
-    twin<Exec> momentum_;  // of the gradient and the decay; of a compressed parameter, of the decay alone
-    buffer<Exec> before_;
-    view<Exec> x_;
-    bool compressed_;
+  class worker : public in_place<Exec> {
+    using in_place<Exec>::momentum_, in_place<Exec>::before_, in_place<Exec>::x_;
+    bool compressed_;  // then the momentum is that of the decay alone
 
    public:
     worker(dgc const&, Exec const& exec, view<Exec> x, bool lossless)
-        : momentum_{kernel::zeros(exec, "gradpress::momentum", x.extent(0)),
-                    unwritten<Exec>("gradpress::momentum", x.extent(0))},
-          before_(unwritten<Exec>("gradpress::before", x.extent(0))),
-          x_(x),
-          compressed_(!lossless) {}
-    void point(dgc const&, turn<Exec> const&) {}
-    float* take(dgc const&, turn<Exec> const&, view<Exec> g) { return g.data(); }
+        : in_place<Exec>(exec, x), compressed_(!lossless) {}
     void commit(dgc const& use, turn<Exec> const& t, in<Exec> update) {
       auto const step = [&](auto const& pass) {
         pass(t.exec, use.numbers(), momentum_.now.data(), update.data(), x_.data(), momentum_.spare.data(),
@@ -80,16 +71,6 @@ struct dgc {
         step([](auto const&... a) { kernel::momentum_descent(a...); });
       momentum_.turn();
     }
-    void undo() {
-      momentum_.turn();
-      if (x_.extent(0) > 0) std::memcpy(x_.data(), before_.data(), 4 * x_.extent(0));
-    }
-    template <class V>
-    void visit(V&& v) {
-      v("model", x_.data(), x_.extent(0));
-      v("momentum", momentum_.now.data(), x_.extent(0));
-    }
-    [[nodiscard]] float const* shared() const { return x_.data(); }
   };
 };
 

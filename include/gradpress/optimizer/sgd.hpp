@@ -4,8 +4,7 @@
 /// \file
 /// Optimizer: momentum SGD on the averaged gradient, what every other is compared with.
 
-#include <gradpress/kernel/descent.hpp>
-#include <gradpress/optimizer/twin.hpp>
+#include <gradpress/optimizer/in_place.hpp>
 
 namespace gradpress {
 
@@ -41,34 +40,16 @@ struct sgd {
   }
 
   template <class Exec>
-  class worker {
-    twin<Exec> momentum_;
-    buffer<Exec> before_;
-    view<Exec> x_;
+  class worker : public in_place<Exec> {
+    using in_place<Exec>::momentum_, in_place<Exec>::before_, in_place<Exec>::x_;
 
    public:
-    worker(sgd const&, Exec const& exec, view<Exec> x, bool)
-        : momentum_{kernel::zeros(exec, "gradpress::momentum", x.extent(0)),
-                    unwritten<Exec>("gradpress::momentum", x.extent(0))},
-          before_(unwritten<Exec>("gradpress::before", x.extent(0))),
-          x_(x) {}
-    void point(sgd const&, turn<Exec> const&) {}
-    float* take(sgd const&, turn<Exec> const&, view<Exec> g) { return g.data(); }
+    worker(sgd const&, Exec const& exec, view<Exec> x, bool) : in_place<Exec>(exec, x) {}
     void commit(sgd const& use, turn<Exec> const& t, in<Exec> update) {
       kernel::momentum_descent(t.exec, use.numbers(), momentum_.now.data(), update.data(), x_.data(),
                                momentum_.spare.data(), before_.data(), x_.extent(0));
       momentum_.turn();
     }
-    void undo() {
-      momentum_.turn();
-      if (x_.extent(0) > 0) std::memcpy(x_.data(), before_.data(), 4 * x_.extent(0));
-    }
-    template <class V>
-    void visit(V&& v) {
-      v("model", x_.data(), x_.extent(0));
-      v("momentum", momentum_.now.data(), x_.extent(0));
-    }
-    [[nodiscard]] float const* shared() const { return x_.data(); }
   };
 };
 

@@ -5,8 +5,7 @@
 /// Optimizer: Signum, steps of one length in the direction of a sign.
 
 #include <gradpress/kernel/blend.hpp>
-#include <gradpress/kernel/descent.hpp>
-#include <gradpress/optimizer/twin.hpp>
+#include <gradpress/optimizer/in_place.hpp>
 
 namespace gradpress {
 
@@ -45,18 +44,11 @@ struct signum {
   }
 
   template <class Exec>
-  class worker {
-    twin<Exec> momentum_;
-    buffer<Exec> before_;
-    view<Exec> x_;
+  class worker : public in_place<Exec> {
+    using in_place<Exec>::momentum_, in_place<Exec>::before_, in_place<Exec>::x_;
 
    public:
-    worker(signum const&, Exec const& exec, view<Exec> x, bool)
-        : momentum_{kernel::zeros(exec, "gradpress::momentum", x.extent(0)),
-                    unwritten<Exec>("gradpress::momentum", x.extent(0))},
-          before_(unwritten<Exec>("gradpress::before", x.extent(0))),
-          x_(x) {}
-    void point(signum const&, turn<Exec> const&) {}
+    worker(signum const&, Exec const& exec, view<Exec> x, bool) : in_place<Exec>(exec, x) {}
     float* take(signum const& use, turn<Exec> const& t, view<Exec> g) {
       auto const n = g.extent(0);
       kernel::blend(t.exec, static_cast<float>(1 - use.momentum), momentum_.now.data(), g.data(),
@@ -68,16 +60,6 @@ struct signum {
       kernel::sign_descent(t.exec, use.numbers(), update.data(), x_.data(), before_.data(), x_.extent(0));
       momentum_.turn();
     }
-    void undo() {
-      momentum_.turn();
-      if (x_.extent(0) > 0) std::memcpy(x_.data(), before_.data(), 4 * x_.extent(0));
-    }
-    template <class V>
-    void visit(V&& v) {
-      v("model", x_.data(), x_.extent(0));
-      v("momentum", momentum_.now.data(), x_.extent(0));
-    }
-    [[nodiscard]] float const* shared() const { return x_.data(); }
   };
 };
 
