@@ -334,10 +334,10 @@ class attack {
       in_bytes<host> const same[] = {first.view(), again.view()};
       guarded<std::byte> out(sizes[0]);
       judge([&] {
-        auto const [from, length] = s_.mine->chunk_of(ctx, 0);
+        std::size_t const length = s_.mine->chunk_of(ctx, 0).second;
         guarded<float> mean(length);
         view<host> const floats(mean.get(), length);
-        s_.mine->mean_of(ctx, from, same, floats);
+        s_.mine->mean_of(ctx, same, floats);
         s_.mine->recode(ctx, 0, floats, bytes<host>(out.get(), out.size()));
         if (!mean.intact()) complain("a mean was written outside its room");
       });
