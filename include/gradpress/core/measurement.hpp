@@ -40,6 +40,14 @@ struct measurement {
   }
 };
 
+/// What is measured of a watched tensor beyond what costs little.
+struct watch_options {
+  /// The ratio of the gTop-k assumption. Costs a dense all-reduce and 4 bytes an element; all ranks must ask for it.
+  bool assumption = false;
+  /// The sum of all ranks' signals. The same sum at the same cost: once, where both are asked for.
+  bool signals = false;
+};
+
 /// A transport that counts the bytes which arrive at this rank.
 class counted_transport final : public transport {
   transport& inner_;
