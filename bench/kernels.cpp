@@ -69,7 +69,7 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
     bool finite = false;
     h.add(
         "threshold " + percent, 0.5, 0.70,
-        [&] { count = kernel::compact(exec, g.data(), n, tau, kept.data(), counts.data(), finite); },
+        [&] { count = kernel::compact_positions(exec, g.data(), n, tau, kept.data(), counts.data(), finite); },
         [&] {
           std::size_t m = 0;
           for (std::size_t i = 0; i < n; ++i)

@@ -110,7 +110,7 @@ void bare_cases(harness& h, array const& g) {
         [&] {
           kernel::top_k_sum(exec, g.data(), e.data(), a.data(), n, k, work.data(), at.data(), values.data());
           kernel::subtract_at(exec, a.data(), at.data(), values.data(), k);
-          kernel::scatter_mean(exec, at.data(), values.data(), k, 1.f, out.data(), n);
+          kernel::scatter_shared_mean(exec, at.data(), values.data(), k, 1.f, out.data(), n);
         },
         [&] {
           return distance(

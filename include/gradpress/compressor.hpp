@@ -79,8 +79,8 @@ struct compressor {
                                       .keeps_coordinates = gradpress::keeps_coordinates<Pr>};
   /// "low_rank(rank=2)|all|none|error_feedback|all_reduce": what ranks compare and statistics show.
   [[nodiscard]] std::string text() const {
-    return describe(projector) + '|' + describe(selector) + '|' + describe(quantizer) + '|' + describe(feedback) + '|' +
-           describe(exchange) + (leaves_indices_raw<I> ? "" : '|' + describe(indices));
+    return detail::joined({describe(projector), describe(selector), describe(quantizer), describe(feedback),
+                           describe(exchange), leaves_indices_raw<I> ? std::string() : describe(indices)});
   }
 };
 

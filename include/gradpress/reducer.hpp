@@ -96,7 +96,11 @@ class reducer {
   /// An lvalue communicator is referred to and must outlive the reducer; an rvalue is moved in.
   template <class C>
   requires(explain_communicator<std::remove_cvref_t<C>>()) reducer(Exec exec, C&& comm, reducer_options options = {})
-      : reducer(adapted{}, std::make_unique<transport_of<C>>(std::forward<C>(comm)), exec, options) {}
+      : reducer(adapted{}, adapt(std::forward<C>(comm)), exec, options) {}
+
+  reducer(reducer&&) noexcept;
+  reducer& operator=(reducer&&) noexcept;
+  ~reducer();
 
   [[nodiscard]] int rank() const { return comm_->rank(); }
   [[nodiscard]] int size() const { return comm_->size(); }
@@ -286,12 +290,10 @@ class reducer {
   using clock = std::chrono::steady_clock;
   static double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
 
-  step<Exec> context(unit const& u, int phase) const {
-    return {exec_, options_.seed, number_, u.key, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
+  step<Exec> context(std::uint64_t key, int phase) const {
+    return {exec_, options_.seed, number_, key, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
   }
-  step<Exec> context(int phase) const {
-    return {exec_, options_.seed, number_, 0, comm_->rank(), comm_->size(), phase, 0, arena_.get()};
-  }
+  step<Exec> context(unit const& u, int phase) const { return context(u.key, phase); }
 
   // ---- tensors ---------------------------------------------------------------------------------------------------
 
@@ -311,32 +313,28 @@ class reducer {
   template <concepts::method Method>
   unit* new_unit(std::string const& name, shape dims, Method const& method) {
     using worker = tensor_coder<Exec, Method>;
-    auto u = std::make_unique<unit>(name, dims, method.text());
-    u->live = std::make_unique<worker>(method, context(*u, 0), dims);
-    if constexpr (Method::facts.leads) u->lanes.push_back(lane_for(all_gather{}, support_kind));
-    if constexpr (Method::facts.agrees) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
-    u->find_payload = [](reducer& r, unit const& of) {
-      auto const& now = static_cast<worker const&>(*of.live).current();
+    auto live = std::make_unique<worker>(method, context(key_of(name), 0), dims);
+    return keep_unit(name, dims, std::move(live), Method::facts, [](reducer& r, coder<Exec> const& of) {
+      auto const& now = static_cast<worker const&>(of).current();
       return r.lane_for(now.exchange, now.kind);
-    };
-    u->lanes.push_back(u->find_payload(*this, *u));
-    if constexpr (Method::facts.weighs) u->choice = std::make_unique<weighed>();
-    if constexpr (Method::facts.weighs || Method::facts.goes_whole) u->dense = lane_for(all_reduce{}, dense_kind);
-    return keep_unit(std::move(u));
+    });
   }
   template <class X>
   lane* lane_for(X const& x, message_kind kind) {
-    auto& slot = lanes_[describe(x) + " / " + describe(kind)];
+    auto& slot = lane_slot(describe(x), kind);
     if (!slot) slot = std::make_unique<detail::lane_of<Exec, X>>(x, kind);
     return slot.get();
   }
-
   reducer(adapted, std::unique_ptr<transport> comm, Exec exec, reducer_options options);
   void check_name(std::string const& name, std::size_t rows, std::size_t cols) const;
   void check_world(int largest) const;
   void check_unique(std::vector<part_of_group> const& parts, std::string const& where) const;
   std::size_t check_group(std::string const& group, std::vector<part_of_group> const& parts) const;
-  unit* keep_unit(std::unique_ptr<unit> u);
+  static std::uint64_t key_of(std::string const& name);
+  using payload_lane = lane* (*)(reducer&, coder<Exec> const&);
+  unit* keep_unit(std::string const& name, shape dims, std::unique_ptr<coder<Exec>> live, method_facts const& facts,
+                  payload_lane find);
+  std::unique_ptr<lane>& lane_slot(std::string const& exchange, message_kind kind);
   tensor new_member(std::string name, unit* of, shape dims, std::size_t offset);
   std::vector<tensor> new_group(unit* of, std::vector<part_of_group> const& parts);
   void label(member& m) const;
@@ -346,7 +344,7 @@ class reducer {
   void stage(tensor t, float* gradient, std::size_t n);
   void fail_stage(tensor t, std::string const& why);
   std::string here() const;
-  std::string named(std::string const& tensor) const;
+  std::string named(std::string const& name) const;
   std::string at_tensor(std::string const& name) const;
 
   // ---- knobs ---------------------------------------------------------------------------------------------------
@@ -447,12 +445,14 @@ reducer(Exec, C&&, reducer_options) -> reducer<Exec>;
 
 }  // namespace gradpress
 
+#if GRADPRESS_BODIES
 #include <gradpress/reducer/automatic.hpp>
 #include <gradpress/reducer/knobs.hpp>
 #include <gradpress/reducer/measuring.hpp>
 #include <gradpress/reducer/state.hpp>
 #include <gradpress/reducer/step.hpp>
 #include <gradpress/reducer/tensors.hpp>
+#endif
 
 namespace gradpress {
 GRADPRESS_CLASS_ONCE(reducer);

@@ -23,7 +23,7 @@ result compact(sample const& x, std::size_t n, float tau) {
   std::vector<std::size_t> counts(kernel::compact_chunks(n) + 1, 99);
   result r;
   auto const count =
-      kernel::compact(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, tau, kept.data(), counts.data(), r.finite);
+      kernel::compact_positions(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, tau, kept.data(), counts.data(), r.finite);
   CHECK(kept.back() == guard);
   CHECK(counts.back() == 99);
   kept.resize(count);
@@ -58,7 +58,7 @@ TEST_CASE("brings the values of what it keeps along") {
         std::vector<float> values(n + 1, 77.0f);
         std::vector<std::size_t> counts(kernel::compact_chunks(n));
         bool finite = false;
-        auto const count = kernel::compact(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, 1.5f, kept.data(),
+        auto const count = kernel::compact_positions(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, 1.5f, kept.data(),
                                            values.data(), counts.data(), finite);
         CHECK(finite);
         CHECK(values.back() == 77.0f);

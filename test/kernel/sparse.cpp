@@ -94,7 +94,7 @@ TEST_CASE("a shared support scatters like one stream") {
   std::size_t const n = 5000;
   auto const v = random_sparse(n, 0.1, 3);
   std::vector<float> out(n, 55.0f);
-  kernel::scatter_mean(host{}, v.indices.data(), v.values.data(), v.indices.size(), 3.0f, out.data(), n);
+  kernel::scatter_shared_mean(host{}, v.indices.data(), v.values.data(), v.indices.size(), 3.0f, out.data(), n);
   CHECK(same_bits(out, plain_mean({v}, 3.0f, n)));
 }
 

@@ -7,6 +7,7 @@
 #include <gradpress/communicate/derived.hpp>
 #include <gradpress/core/transport.hpp>
 
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -72,5 +73,11 @@ class transport_of final : public transport {
     collective::all_reduce_sum(comm_, std::span(static_cast<T*>(data), n), room_);
   }
 };
+
+/// The transport of a communicator: of its own where C is no reference.
+template <class C>
+std::unique_ptr<transport> adapt(C&& c) {
+  return std::make_unique<transport_of<C>>(std::forward<C>(c));
+}
 
 }  // namespace gradpress

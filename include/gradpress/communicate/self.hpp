@@ -4,7 +4,9 @@
 /// \file
 /// Communicator: one rank, alone.
 
+#include <gradpress/communicate/adapt.hpp>
 #include <gradpress/communicate/derived.hpp>
+#include <gradpress/core/compile_once.hpp>
 
 namespace gradpress {
 
@@ -40,5 +42,7 @@ struct self_communicator {
 };
 
 static_assert(communicator<self_communicator>);
+
+GRADPRESS_INSTANCE(std::unique_ptr<transport> adapt(self_communicator&&));
 
 }  // namespace gradpress

@@ -4,7 +4,9 @@
 /// \file
 /// Communicator: the ranks are threads of one process.
 
+#include <gradpress/communicate/adapt.hpp>
 #include <gradpress/communicate/derived.hpp>
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/error.hpp>
 
 #include <algorithm>
@@ -293,5 +295,7 @@ void run_ranks(int size, F const& f, std::chrono::milliseconds patience = std::c
   for (auto const& e : thrown)
     if (e) std::rethrow_exception(e);
 }
+
+GRADPRESS_INSTANCE(std::unique_ptr<transport> adapt(thread_communicator&));
 
 }  // namespace gradpress

@@ -17,16 +17,35 @@
 #define GRADPRESS_INSTANCE(...) static_assert(true)
 #endif
 
-// The same of a kernel or of a class template over an execution space, for each that ranks on the host use. A kernel must
-// not be overloaded. Files that are compiled for a device see all of it.
-#if defined(KOKKOS_ENABLE_OPENMP) && defined(KOKKOS_ENABLE_SERIAL)
-#define GRADPRESS_ONCE(name)                                                         \
-  GRADPRESS_INSTANCE(decltype(name<::gradpress::serial>) name<::gradpress::serial>); \
-  GRADPRESS_INSTANCE(decltype(name<::Kokkos::OpenMP>) name<::Kokkos::OpenMP>)
-#define GRADPRESS_CLASS_ONCE(name)                     \
-  GRADPRESS_INSTANCE(class name<::gradpress::serial>); \
-  GRADPRESS_INSTANCE(class name<::Kokkos::OpenMP>)
+// Around the bodies of functions that are no templates, which are then marked GRADPRESS_INLINE:
+// #if GRADPRESS_BODIES ... #endif
+#if defined(GRADPRESS_COMPILED_HERE)
+#define GRADPRESS_BODIES 1
+#define GRADPRESS_INLINE
+#elif defined(GRADPRESS_COMPILED)
+#define GRADPRESS_BODIES 0
 #else
-#define GRADPRESS_ONCE(name) GRADPRESS_INSTANCE(decltype(name<::gradpress::serial>) name<::gradpress::serial>)
-#define GRADPRESS_CLASS_ONCE(name) GRADPRESS_INSTANCE(class name<::gradpress::serial>)
+#define GRADPRESS_BODIES 1
+#define GRADPRESS_INLINE inline
 #endif
+
+// GRADPRESS_INSTANCE of a kernel, or of a class template, over an execution space, for each that ranks on the host use. Kernels must
+// not be overloaded. ONCE_FOR and ONCE_OF: of two template parameters, the first or the second given.
+#if defined(KOKKOS_ENABLE_OPENMP) && defined(KOKKOS_ENABLE_SERIAL)
+#define GRADPRESS_EACH_SPACE(instance, ...) \
+  instance(__VA_ARGS__, ::Kokkos::Serial);  \
+  instance(__VA_ARGS__, ::Kokkos::OpenMP)
+#else
+#define GRADPRESS_EACH_SPACE(instance, ...) instance(__VA_ARGS__, ::gradpress::serial)
+#endif
+#define GRADPRESS_FUNCTION_OVER(name, space) GRADPRESS_INSTANCE(decltype(name<space>) name<space>)
+#define GRADPRESS_FUNCTION_FOR(name, first, space) GRADPRESS_INSTANCE(decltype(name<first, space>) name<first, space>)
+#define GRADPRESS_FUNCTION_OF(name, second, space) GRADPRESS_INSTANCE(decltype(name<space, second>) name<space, second>)
+#define GRADPRESS_EXCHANGE_OVER(name, space) \
+  GRADPRESS_INSTANCE(void name::run(step<space> const&, transport&, letter<space>&) const)
+#define GRADPRESS_CLASS_OVER(name, space) GRADPRESS_INSTANCE(class name<space>)
+#define GRADPRESS_ONCE(name) GRADPRESS_EACH_SPACE(GRADPRESS_FUNCTION_OVER, name)
+#define GRADPRESS_ONCE_FOR(name, first) GRADPRESS_EACH_SPACE(GRADPRESS_FUNCTION_FOR, name, first)
+#define GRADPRESS_ONCE_OF(name, second) GRADPRESS_EACH_SPACE(GRADPRESS_FUNCTION_OF, name, second)
+#define GRADPRESS_EXCHANGE_ONCE(name) GRADPRESS_EACH_SPACE(GRADPRESS_EXCHANGE_OVER, name)
+#define GRADPRESS_CLASS_ONCE(name) GRADPRESS_EACH_SPACE(GRADPRESS_CLASS_OVER, name)

@@ -5,6 +5,7 @@
 /// What an exchange may do with a message. A kind is two facts, computed from the policies and never declared:
 /// how messages combine, and whether their size is known beforehand. Gathering is an exchange, not a kind.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/half.hpp>
 
 #include <cstdint>
@@ -66,7 +67,20 @@ struct message_kind {
   friend constexpr bool operator==(message_kind const&, message_kind const&) = default;
 };
 
-[[nodiscard]] inline std::string describe(message_kind const& k) {
+[[nodiscard]] std::string describe(message_kind const& k);
+
+/// The agreement of a quantizer: floats whose elementwise maximum all ranks share.
+inline constexpr message_kind agreement_kind{.combines = combination::max};
+/// Of tensors that travel whole, as floats.
+inline constexpr message_kind dense_kind{.combines = combination::sum, .dense = true};
+/// Of the messages in which one rank tells the others a support: theirs are empty.
+inline constexpr message_kind support_kind{.fixed_size = false};
+
+template <class>
+inline constexpr bool always_false = false;
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE std::string describe(message_kind const& k) {
   std::string text;
   switch (k.combines) {
     case combination::sum:
@@ -84,15 +98,6 @@ struct message_kind {
   }
   return text + (k.fixed_size ? "" : " variable") + (k.dense ? " dense" : "");
 }
-
-/// The agreement of a quantizer: floats whose elementwise maximum all ranks share.
-inline constexpr message_kind agreement_kind{.combines = combination::max};
-/// Of tensors that travel whole, as floats.
-inline constexpr message_kind dense_kind{.combines = combination::sum, .dense = true};
-/// Of the messages in which one rank tells the others a support: theirs are empty.
-inline constexpr message_kind support_kind{.fixed_size = false};
-
-template <class>
-inline constexpr bool always_false = false;
+#endif
 
 }  // namespace gradpress

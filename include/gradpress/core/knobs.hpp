@@ -4,12 +4,14 @@
 /// \file
 /// One line a policy names its knobs; from it come the text form, the digest that ranks compare, and the parser.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/error.hpp>
 
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -134,33 +136,46 @@ struct live_knob {
   bool (*read)(std::string_view, void*);
   std::string (*text)(void const*);
   std::string (*legal)();
+  shown when;
 
-  [[nodiscard]] std::string qualified() const { return std::string(policy) + '.' + name; }
+  [[nodiscard]] std::string qualified() const;
 };
 template <class T>
-live_knob live(std::string_view policy, char const* name, T& field) {
+live_knob live(std::string_view policy, char const* name, T& field, shown when) {
   return {policy,
           name,
           &field,
           [](std::string_view text, void* v) { return read_knob(text, *static_cast<T*>(v)); },
           [](void const* v) { return knob_text(*static_cast<T const*>(v)); },
-          [] { return legal_text<T>(); }};
+          [] { return legal_text<T>(); },
+          when};
 }
 template <class P>
 void append_knobs(P& p, std::vector<live_knob>& to);
 /// Of a policy around another of its family, the inner one's knobs.
 template <class P, class T>
-void append_knob(char const* name, T& field, std::vector<live_knob>& to) {
+void append_knob(char const* name, T& field, shown when, std::vector<live_knob>& to) {
   if constexpr (requires { requires std::is_same_v<typename P::family, typename T::family>; })
     append_knobs(field, to);
   else
-    to.push_back(live(P::name, name, field));
+    to.push_back(live(P::name, name, field, when));
 }
 template <class P>
 void append_knobs(P& p, std::vector<live_knob>& to) {
   if constexpr (requires { P::knobs; })
-    std::apply([&](auto... k) { (append_knob<P>(k.name, p.*k.field, to), ...); }, P::knobs);
+    std::apply([&](auto... k) { (append_knob<P>(k.name, p.*k.field, k.when, to), ...); }, P::knobs);
 }
+/// All of a policy's own knobs, a policy inside it as one of them.
+template <class P>
+std::vector<live_knob> own_knobs(P& p) {
+  std::vector<live_knob> all;
+  if constexpr (requires { P::knobs; })
+    std::apply([&](auto... k) { (all.push_back(live(P::name, k.name, p.*k.field, k.when)), ...); }, P::knobs);
+  return all;
+}
+/// "a|b|c", without those that are empty.
+std::string joined(std::initializer_list<std::string> parts);
+std::string described(std::string_view policy, std::vector<live_knob> const& now, std::vector<live_knob> const& usual);
 }  // namespace detail
 
 /// A knob before and after a change, as text that reads back as the same value.
@@ -171,7 +186,47 @@ struct knob_change {
 
 /// The knob called `name`, or "policy.name" where several policies have one of that name. Throws `configuration_error`
 /// that says what there is.
-inline detail::live_knob find_knob(std::span<detail::live_knob const> knobs, std::string_view name) {
+detail::live_knob find_knob(std::span<detail::live_knob const> knobs, std::string_view name);
+
+/// Writes `value` into the knob that `find_knob` finds. Throws `configuration_error` that says what is legal, and has
+/// then changed nothing.
+knob_change change_knob(std::span<detail::live_knob const> knobs, std::string_view name, std::string_view value);
+
+/// The text of a knob's value: shortest that reads back as the same, whole numbers without an exponent, so that it reads
+/// back as an integer too.
+std::string number_text(double v);
+
+/// "top_k(density=0.01)"; a policy inside a policy is written out too, so that no knob hides from the digest.
+template <class P>
+std::string describe(P const& p) {
+  auto now = p;
+  P usual{};
+  return detail::described(P::name, detail::own_knobs(now), detail::own_knobs(usual));
+}
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE std::string detail::live_knob::qualified() const { return std::string(policy) + '.' + name; }
+
+GRADPRESS_INLINE std::string detail::joined(std::initializer_list<std::string> parts) {
+  std::string all;
+  for (auto const& p : parts)
+    if (!p.empty()) all += (all.empty() ? "" : "|") + p;
+  return all;
+}
+
+GRADPRESS_INLINE std::string detail::described(std::string_view policy, std::vector<live_knob> const& now,
+                                               std::vector<live_knob> const& usual) {
+  std::string text{policy};
+  char separator = '(';
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    auto const value = now[i].text(now[i].field);
+    if (now[i].when == shown::if_changed && value == usual[i].text(usual[i].field)) continue;
+    text += separator, text += now[i].name, text += '=', text += value, separator = ',';
+  }
+  return text + (separator == '(' ? "" : ")");
+}
+
+GRADPRESS_INLINE detail::live_knob find_knob(std::span<detail::live_knob const> knobs, std::string_view name) {
   detail::live_knob const* found = nullptr;
   std::string fitting, known;
   for (auto const& k : knobs) {
@@ -190,10 +245,8 @@ inline detail::live_knob find_knob(std::span<detail::live_knob const> knobs, std
   return *found;
 }
 
-/// Writes `value` into the knob that `find_knob` finds. Throws `configuration_error` that says what is legal, and has
-/// then changed nothing.
-inline knob_change change_knob(std::span<detail::live_knob const> knobs, std::string_view name,
-                               std::string_view value) {
+GRADPRESS_INLINE knob_change change_knob(std::span<detail::live_knob const> knobs, std::string_view name,
+                                         std::string_view value) {
   auto const found = find_knob(knobs, name);
   knob_change change{found.qualified(), found.text(found.field), {}};
   if (!found.read(value, found.field))
@@ -203,32 +256,10 @@ inline knob_change change_knob(std::span<detail::live_knob const> knobs, std::st
   return change;
 }
 
-/// The text of a knob's value: shortest that reads back as the same, whole numbers without an exponent, so that it reads
-/// back as an integer too.
-inline std::string number_text(double v) {
+GRADPRESS_INLINE std::string number_text(double v) {
   if (std::abs(v) < 9e15 && v == std::floor(v)) return detail::knob_text(static_cast<long long>(v));
   return detail::knob_text(v);
 }
-
-/// "top_k(density=0.01)"; a policy inside a policy is written out too, so that no knob hides from the digest.
-template <class P>
-std::string describe(P const& p) {
-  std::string text{P::name};
-  if constexpr (requires { P::knobs; }) {
-    char separator = '(';
-    std::apply(
-        [&](auto... k) {
-          auto const show = [&](auto const& one) {
-            auto const value = detail::knob_text(p.*one.field);
-            if (one.when == shown::if_changed && value == detail::knob_text(P{}.*one.field)) return;
-            text += separator, text += one.name, text += '=', text += value, separator = ',';
-          };
-          (show(k), ...);
-        },
-        P::knobs);
-    text += separator == '(' ? "" : ")";
-  }
-  return text;
-}
+#endif
 
 }  // namespace gradpress

@@ -6,6 +6,7 @@
 
 #include <gradpress/core/checksum.hpp>
 #include <gradpress/core/coder.hpp>
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/error.hpp>
 #include <gradpress/core/kind.hpp>
 #include <gradpress/core/memory.hpp>
@@ -160,5 +161,7 @@ class letter {
   bytes<Exec> mine_;
   std::size_t used_ = 0, sections_expected_ = 0;
 };
+
+GRADPRESS_CLASS_ONCE(letter);
 
 }  // namespace gradpress

@@ -5,6 +5,7 @@
 /// Where owned memory comes from. On Linux large pieces ask for huge pages: a kernel that reads or writes four streams
 /// at once misses the translation cache on small ones, for a tenth of its time.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/types.hpp>
 
 #include <string>
@@ -33,5 +34,10 @@ buffer<Exec, T> unwritten(char const* label, std::size_t n) {
   if constexpr (on_host<Exec>) detail::ask_for_huge_pages(b.data(), n * sizeof(T));
   return b;
 }
+
+GRADPRESS_ONCE_OF(unwritten, float);
+GRADPRESS_ONCE_OF(unwritten, double);
+GRADPRESS_ONCE_OF(unwritten, index_t);
+GRADPRESS_ONCE_OF(unwritten, std::byte);
 
 }  // namespace gradpress

@@ -4,6 +4,7 @@
 /// \file
 /// The step context, first argument of every policy operation: where to run, which random numbers, which scratch.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/memory.hpp>
 #include <gradpress/core/philox.hpp>
 
@@ -26,23 +27,34 @@ class arena {
   /// n elements of T, uninitialised, at a multiple of 64 bytes; dead after the next `release`.
   template <class T>
   view<Exec, T> take(std::size_t n) {
-    auto const size = (n * sizeof(T) + 63) / 64 * 64, at = used_;
-    used_ += size;
-    peak_ = std::max(peak_, used_);
-    if (used_ <= block_.extent(0)) return view<Exec, T>(reinterpret_cast<T*>(block_.data() + at), n);
-    ++allocations_;
-    overflow_.push_back(unwritten<Exec, std::byte>("gradpress::scratch", size));
-    return view<Exec, T>(reinterpret_cast<T*>(overflow_.back().data()), n);
+    return view<Exec, T>(reinterpret_cast<T*>(take_bytes(n * sizeof(T))), n);
   }
-  void release() {
-    used_ = 0;
-    if (overflow_.empty()) return;
-    overflow_.clear();
-    block_ = {};
-    block_ = unwritten<Exec, std::byte>("gradpress::scratch", peak_);
-  }
+  void release();
   [[nodiscard]] std::size_t allocations() const noexcept { return allocations_; }
+
+ private:
+  std::byte* take_bytes(std::size_t n);
 };
+
+template <class Exec>
+std::byte* arena<Exec>::take_bytes(std::size_t n) {
+  auto const size = (n + 63) / 64 * 64, at = used_;
+  used_ += size;
+  peak_ = std::max(peak_, used_);
+  if (used_ <= block_.extent(0)) return block_.data() + at;
+  ++allocations_;
+  overflow_.push_back(unwritten<Exec, std::byte>("gradpress::scratch", size));
+  return overflow_.back().data();
+}
+template <class Exec>
+void arena<Exec>::release() {
+  used_ = 0;
+  if (overflow_.empty()) return;
+  overflow_.clear();
+  block_ = {};
+  block_ = unwritten<Exec, std::byte>("gradpress::scratch", peak_);
+}
+GRADPRESS_CLASS_ONCE(arena);
 
 /// | member                | means                                                                           |
 /// |-----------------------|---------------------------------------------------------------------------------|

@@ -9,6 +9,7 @@
 ///
 /// All little-endian. docs/wire.md is the specification.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/error.hpp>
 #include <gradpress/kernel/merge.hpp>
 #include <gradpress/kernel/sparse_sum.hpp>
@@ -54,27 +55,7 @@ struct sum_stream {
   }
 
   /// Reads the message at the front of `available` bytes at m. Throws `payload_error`; trusts nothing.
-  [[nodiscard]] static sum_stream read(std::byte const* m, std::size_t available, std::size_t length) {
-    sum_stream s{.length = length};
-    std::uint32_t count = 0;
-    if (available < 4) throw payload_error("is too short for the count of a sum");
-    std::memcpy(&count, m, 4);
-    if (count == dense_mark) {
-      if ((available - 4) / 4 < length) throw payload_error("is too short for a dense sum");
-      s.dense = reinterpret_cast<float const*>(m + 4);
-      return s;
-    }
-    if (pays_dense(count, length))
-      throw payload_error("claims " + std::to_string(count) + " entries of a sum of " + std::to_string(length) +
-                          ", which would travel dense");
-    if ((available - 4) / 8 < count) throw payload_error("is too short for the entries of a sum");
-    s.sparse.indices = reinterpret_cast<index_t const*>(m + 4);
-    s.sparse.values = reinterpret_cast<float const*>(m + 4 + 4 * std::size_t{count});
-    s.sparse.count = count;
-    if (!kernel::valid_indices(s.sparse.indices, count, length))
-      throw payload_error("has indices that do not ascend inside the tensor");
-    return s;
-  }
+  [[nodiscard]] static sum_stream read(std::byte const* m, std::size_t available, std::size_t length);
 
   /// Writes the entries of `own` whose indices lie in [from, from + length), as offsets from there. Returns the bytes.
   static std::size_t write(kernel::stream const& own, std::size_t from, std::size_t length, std::byte* out) noexcept {
@@ -159,5 +140,29 @@ struct sum_stream {
     if (count > 0) std::memmove(out + 4 + 4 * count, values, 4 * count);
   }
 };
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE sum_stream sum_stream::read(std::byte const* m, std::size_t available, std::size_t length) {
+  sum_stream s{.length = length};
+  std::uint32_t count = 0;
+  if (available < 4) throw payload_error("is too short for the count of a sum");
+  std::memcpy(&count, m, 4);
+  if (count == dense_mark) {
+    if ((available - 4) / 4 < length) throw payload_error("is too short for a dense sum");
+    s.dense = reinterpret_cast<float const*>(m + 4);
+    return s;
+  }
+  if (pays_dense(count, length))
+    throw payload_error("claims " + std::to_string(count) + " entries of a sum of " + std::to_string(length) +
+                        ", which would travel dense");
+  if ((available - 4) / 8 < count) throw payload_error("is too short for the entries of a sum");
+  s.sparse.indices = reinterpret_cast<index_t const*>(m + 4);
+  s.sparse.values = reinterpret_cast<float const*>(m + 4 + 4 * std::size_t{count});
+  s.sparse.count = count;
+  if (!kernel::valid_indices(s.sparse.indices, count, length))
+    throw payload_error("has indices that do not ascend inside the tensor");
+  return s;
+}
+#endif
 
 }  // namespace gradpress

@@ -5,6 +5,7 @@
 /// Exchange: every message reaches every rank and is decoded there, in rank order.
 
 #include <gradpress/concepts/exchange.hpp>
+#include <gradpress/core/compile_once.hpp>
 
 namespace gradpress {
 
@@ -52,6 +53,8 @@ bool deliver_letters(step<Exec> const& ctx, letter<Exec>& l, bytes<Exec> all) {
   return true;
 }
 
+GRADPRESS_ONCE(deliver_letters);
+
 }  // namespace detail
 
 /// Accepts every kind.
@@ -66,49 +69,56 @@ struct all_gather {
   static constexpr bool accepts(message_kind) { return true; }
 
   template <class Exec>
-  void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const {
-    bool const bare = l.header_bytes() == 0;
-    if (bare) return gather_bare(to, l);
-    auto const mine = l.mine();
-    letter<Exec>::seal(ctx, mine);
-    auto const P = static_cast<std::size_t>(to.size());
-    if (l.kind.fixed_size) {
-      auto const all = l.inbox(P * mine.extent(0));
-      to.all_gather({mine.data(), mine.extent(0)}, {all.data(), all.extent(0)});
-      l.sizes.assign(P, mine.extent(0));
-      detail::deliver_letters(ctx, l, all);
-    } else {
-      l.sizes.assign(P, 0);
-      std::size_t const own = mine.extent(0);
-      to.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(l.sizes)));
-      std::size_t total = 0;
-      for (auto const s : l.sizes) total += s;
-      auto const all = l.inbox(total);
-      to.all_gather_v({mine.data(), mine.extent(0)}, l.sizes, {all.data(), all.extent(0)});
-      l.sent += sizeof own;
-      ++l.messages;
-      detail::deliver_letters(ctx, l, all);
-    }
-    l.sent += mine.extent(0);
-    ++l.messages;
-  }
+  void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const;
 
  private:
   /// Sums that are gathered instead: no header, fixed size, decoded one by one.
   template <class Exec>
-  static void gather_bare(transport& to, letter<Exec>& l) {
-    auto const mine = l.mine();
-    auto const P = static_cast<std::size_t>(to.size());
-    auto const all = l.inbox(P * mine.extent(0));
-    to.all_gather({mine.data(), mine.extent(0)}, {all.data(), all.extent(0)});
-    l.sent += mine.extent(0);
-    ++l.messages;
-    l.bases.clear();
-    for (std::size_t p = 0; p < P; ++p) l.bases.push_back(all.data() + p * mine.extent(0));
-    l.deliver(arrival_form::each, l.bases);
-  }
+  static void gather_bare(transport& to, letter<Exec>& l);
 };
 
+template <class Exec>
+void all_gather::run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const {
+  bool const bare = l.header_bytes() == 0;
+  if (bare) return gather_bare(to, l);
+  auto const mine = l.mine();
+  letter<Exec>::seal(ctx, mine);
+  auto const P = static_cast<std::size_t>(to.size());
+  if (l.kind.fixed_size) {
+    auto const all = l.inbox(P * mine.extent(0));
+    to.all_gather({mine.data(), mine.extent(0)}, {all.data(), all.extent(0)});
+    l.sizes.assign(P, mine.extent(0));
+    detail::deliver_letters(ctx, l, all);
+  } else {
+    l.sizes.assign(P, 0);
+    std::size_t const own = mine.extent(0);
+    to.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(l.sizes)));
+    std::size_t total = 0;
+    for (auto const s : l.sizes) total += s;
+    auto const all = l.inbox(total);
+    to.all_gather_v({mine.data(), mine.extent(0)}, l.sizes, {all.data(), all.extent(0)});
+    l.sent += sizeof own;
+    ++l.messages;
+    detail::deliver_letters(ctx, l, all);
+  }
+  l.sent += mine.extent(0);
+  ++l.messages;
+}
+
+template <class Exec>
+void all_gather::gather_bare(transport& to, letter<Exec>& l) {
+  auto const mine = l.mine();
+  auto const P = static_cast<std::size_t>(to.size());
+  auto const all = l.inbox(P * mine.extent(0));
+  to.all_gather({mine.data(), mine.extent(0)}, {all.data(), all.extent(0)});
+  l.sent += mine.extent(0);
+  ++l.messages;
+  l.bases.clear();
+  for (std::size_t p = 0; p < P; ++p) l.bases.push_back(all.data() + p * mine.extent(0));
+  l.deliver(arrival_form::each, l.bases);
+}
+
 static_assert(explain_exchange<all_gather>());
+GRADPRESS_EXCHANGE_ONCE(all_gather);
 
 }  // namespace gradpress

@@ -5,6 +5,7 @@
 /// Exchange: messages add up inside the transport.
 
 #include <gradpress/concepts/exchange.hpp>
+#include <gradpress/core/compile_once.hpp>
 
 namespace gradpress {
 
@@ -31,20 +32,24 @@ struct all_reduce {
   }
 
   template <class Exec>
-  void run(step<Exec> const&, transport& to, letter<Exec>& l) const {
-    auto const m = l.mine();
-    auto const n = m.extent(0) / size_of(l.kind.element);
-    if (l.kind.combines == combination::max)
-      to.all_reduce_max(reinterpret_cast<float*>(m.data()), n);
-    else
-      to.all_reduce_sum(l.kind.element, m.data(), n);
-    l.sent += m.extent(0);
-    ++l.messages;
-    l.bases.assign(1, m.data());
-    l.deliver(arrival_form::sum, l.bases);
-  }
+  void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const;
 };
 
+template <class Exec>
+void all_reduce::run(step<Exec> const&, transport& to, letter<Exec>& l) const {
+  auto const m = l.mine();
+  auto const n = m.extent(0) / size_of(l.kind.element);
+  if (l.kind.combines == combination::max)
+    to.all_reduce_max(reinterpret_cast<float*>(m.data()), n);
+  else
+    to.all_reduce_sum(l.kind.element, m.data(), n);
+  l.sent += m.extent(0);
+  ++l.messages;
+  l.bases.assign(1, m.data());
+  l.deliver(arrival_form::sum, l.bases);
+}
+
 static_assert(explain_exchange<all_reduce>());
+GRADPRESS_EXCHANGE_ONCE(all_reduce);
 
 }  // namespace gradpress

@@ -4,6 +4,7 @@
 /// \file
 /// AdaComp's selection: in every bin, what the newest gradient would soon lift above the bin's largest entry.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/types.hpp>
 #include <gradpress/kernel/above.hpp>
 #include <gradpress/kernel/blocks.hpp>
@@ -75,5 +76,7 @@ std::size_t adacomp(Exec const& exec, float const* a, float const* g, std::size_
   for (std::size_t j = 0; j < all.kept; ++j) values[j] = std::copysign(s, a[kept[j]]);
   return all.kept;
 }
+
+GRADPRESS_ONCE(adacomp);
 
 }  // namespace gradpress::kernel

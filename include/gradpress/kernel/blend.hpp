@@ -4,6 +4,7 @@
 /// \file
 /// Weighted means of two vectors, for memories that move part of the way.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 
 namespace gradpress::kernel {
@@ -72,5 +73,9 @@ void blend_difference(Exec const& exec, float t, float const* a, float const* b,
     detail::blend_difference_range(detail::weights(t), a + from, b + from, less + from, out + from, to - from);
   });
 }
+
+GRADPRESS_ONCE(blend);
+GRADPRESS_ONCE(blend_less);
+GRADPRESS_ONCE(blend_difference);
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// fp32 to bf16 or fp16 and back, over whole vectors. The codes are the n 16-bit numbers, nothing else.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/portable/cast.hpp>
 #include <gradpress/kernel/x86/cast.hpp>
@@ -105,5 +106,14 @@ void cast_accumulate(Exec const& exec, T const* in, std::size_t n, float factor,
   for_ranges(exec, "gradpress::kernel::cast_accumulate", n, detail::cast_grain,
              [&](std::size_t from, std::size_t to) { detail::cast_decode_chunk(path, s, from, to); });
 }
+
+GRADPRESS_ONCE_FOR(cast_encode_sum, bfloat16);
+GRADPRESS_ONCE_FOR(cast_encode_sum, float16);
+GRADPRESS_ONCE_FOR(cast_encode, bfloat16);
+GRADPRESS_ONCE_FOR(cast_encode, float16);
+GRADPRESS_ONCE_FOR(cast_decode, bfloat16);
+GRADPRESS_ONCE_FOR(cast_decode, float16);
+GRADPRESS_ONCE_FOR(cast_accumulate, bfloat16);
+GRADPRESS_ONCE_FOR(cast_accumulate, float16);
 
 }  // namespace gradpress::kernel

@@ -7,6 +7,7 @@
 /// A chunk is cut into more groups than entries are wanted. The k-th largest of the groups' maxima is a bound that at
 /// least k entries reach, whatever the data are, so that little more than k entries need ordering.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/above.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/kth.hpp>
@@ -205,5 +206,8 @@ bool chunked_top_k(Exec const& exec, float const* x, chunks_of_k const& c, std::
                    float* values) {
   return chunked_top_k_sum(exec, nullptr, nullptr, const_cast<float*>(x), c, work, indices, values);
 }
+
+GRADPRESS_ONCE(chunked_top_k_sum);
+GRADPRESS_ONCE(chunked_top_k);
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// Compaction: the indices of all entries whose magnitude reaches a known threshold.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/above.hpp>
 #include <gradpress/kernel/launch.hpp>
 
@@ -67,9 +68,12 @@ std::size_t compact(Exec const& exec, float const* x, std::size_t n, float tau, 
   return total;
 }
 template <class Exec>
-std::size_t compact(Exec const& exec, float const* x, std::size_t n, float tau, index_t* kept, std::size_t* counts,
-                    bool& finite) {
+std::size_t compact_positions(Exec const& exec, float const* x, std::size_t n, float tau, index_t* kept,
+                              std::size_t* counts, bool& finite) {
   return compact(exec, x, n, tau, kept, nullptr, counts, finite);
 }
+
+GRADPRESS_ONCE(compact);
+GRADPRESS_ONCE(compact_positions);
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// The passes over whole vectors that every method needs: is it finite, add, subtract, divide, scale, copy, clear.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/memory.hpp>
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/portable/dense.hpp>
@@ -132,5 +133,17 @@ buffer<Exec> zeros(Exec const& exec, char const* label, std::size_t n) {
   fill_zero(exec, b.data(), n);
   return b;
 }
+
+GRADPRESS_ONCE(all_finite);
+GRADPRESS_ONCE(max_abs);
+GRADPRESS_ONCE(add);
+GRADPRESS_ONCE(sub);
+GRADPRESS_ONCE(accumulate);
+GRADPRESS_ONCE(divide_copy);
+GRADPRESS_ONCE(divide);
+GRADPRESS_ONCE(scale_copy);
+GRADPRESS_ONCE(copy);
+GRADPRESS_ONCE(fill_zero);
+GRADPRESS_ONCE(zeros);
 
 }  // namespace gradpress::kernel

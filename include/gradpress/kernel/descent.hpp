@@ -5,6 +5,7 @@
 /// What optimizers do to whole vectors: momentum, weight decay, descent, and the points between a model and a memory.
 /// Every product is rounded before it is added: the same bits on every machine, so that replicas never drift.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 
 namespace gradpress::kernel {
@@ -172,5 +173,14 @@ void collect_step(Exec const& exec, float const* x, float const* c, float const*
     detail::collect_step_range(x + at, c + at, e + at, rest + at, x_out + at, e_out + at, w + at, to - at);
   });
 }
+
+GRADPRESS_ONCE(descent_signal);
+GRADPRESS_ONCE(momentum_descent);
+GRADPRESS_ONCE(decay_descent);
+GRADPRESS_ONCE(descent);
+GRADPRESS_ONCE(sign_descent);
+GRADPRESS_ONCE(lean);
+GRADPRESS_ONCE(lean_step);
+GRADPRESS_ONCE(collect_step);
 
 }  // namespace gradpress::kernel

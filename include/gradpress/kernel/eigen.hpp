@@ -4,6 +4,7 @@
 /// \file
 /// Eigenvalues and eigenvectors of a small symmetric matrix.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/isa.hpp>
 #include <gradpress/kernel/launch.hpp>
 
@@ -153,5 +154,7 @@ bool symmetric_eigen(Exec const& exec, double* A, std::size_t m, std::byte* work
   for (std::size_t l = 0; l < m; ++l) detail::copy_signed(vectors + order[l] * m, m, A + l * m);
   return finite;
 }
+
+GRADPRESS_ONCE(symmetric_eigen);
 
 }  // namespace gradpress::kernel

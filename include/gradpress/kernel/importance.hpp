@@ -4,6 +4,7 @@
 /// \file
 /// Entries drawn with probabilities in proportion to their magnitudes, but at most 1: p[i] = min(1, |x[i]| / cap).
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/philox.hpp>
 #include <gradpress/core/types.hpp>
 #include <gradpress/kernel/above.hpp>
@@ -170,5 +171,8 @@ std::size_t draw_capped(Exec const& exec, float const* x, std::size_t n, float c
   }
   return total;
 }
+
+GRADPRESS_ONCE(sum_capped);
+GRADPRESS_ONCE(draw_capped);
 
 }  // namespace gradpress::kernel

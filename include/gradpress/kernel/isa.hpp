@@ -5,12 +5,15 @@
 /// Which instructions the host kernels use: decided once at run time, in one binary, so that a program compiled for
 /// generic x86-64 still gets AVX-512. Every path gives the same bits.
 
+#include <gradpress/core/compile_once.hpp>
+
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 
-// nvcc's host pass does not parse every intrinsic; there, and on other machines, the portable path serves.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDACC__)
+// nvcc's host pass does not parse every intrinsic; there, and on other machines, the portable path serves. Where kernels
+// are compiled elsewhere, nobody needs the intrinsics: they are half a second of every file.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDACC__) && GRADPRESS_BODIES
 #define GRADPRESS_X86 1
 // gcc 12 takes the undefined sources of masked intrinsics for uninitialised variables (its bug 105593).
 #pragma GCC diagnostic push
@@ -58,7 +61,17 @@ namespace gradpress::kernel {
 enum class isa { portable, avx2, avx512 };
 
 /// What this machine can do.
-inline isa detect_isa() noexcept {
+isa detect_isa() noexcept;
+namespace detail {
+std::atomic<isa>& isa_slot() noexcept;
+}
+/// What the kernels use: the best of the machine, unless GRADPRESS_ISA=portable|avx2 or `force_isa` says less.
+inline isa current_isa() noexcept { return detail::isa_slot().load(std::memory_order_relaxed); }
+/// For tests: asks for `wanted`, gets at most what the machine has; returns what was set.
+isa force_isa(isa wanted) noexcept;
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE isa detect_isa() noexcept {
 #if GRADPRESS_X86
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
@@ -69,7 +82,7 @@ inline isa detect_isa() noexcept {
 }
 
 namespace detail {
-inline isa initial_isa() noexcept {
+GRADPRESS_INLINE isa initial_isa() noexcept {
   auto const best = detect_isa();
   if (auto const* name = std::getenv("GRADPRESS_ISA")) {
     if (std::strcmp(name, "portable") == 0) return isa::portable;
@@ -77,20 +90,18 @@ inline isa initial_isa() noexcept {
   }
   return best;
 }
-inline std::atomic<isa>& isa_slot() noexcept {
+GRADPRESS_INLINE std::atomic<isa>& isa_slot() noexcept {
   static std::atomic<isa> slot{initial_isa()};
   return slot;
 }
 }  // namespace detail
 
-/// What the kernels use: the best of the machine, unless GRADPRESS_ISA=portable|avx2 or `force_isa` says less.
-inline isa current_isa() noexcept { return detail::isa_slot().load(std::memory_order_relaxed); }
-/// For tests: asks for `wanted`, gets at most what the machine has; returns what was set.
-inline isa force_isa(isa wanted) noexcept {
+GRADPRESS_INLINE isa force_isa(isa wanted) noexcept {
   auto const best = detect_isa();
   auto const set = wanted < best ? wanted : best;
   detail::isa_slot().store(set, std::memory_order_relaxed);
   return set;
 }
+#endif
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// The k-th largest magnitude of an array, exactly: a radix descent by histograms that starts from a guessed range.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/above.hpp>
 #include <gradpress/kernel/launch.hpp>
 
@@ -107,5 +108,7 @@ inline kth_magnitude find_kth(float const* x, std::size_t n, std::size_t k, std:
     detail::count_magnitudes(x, n, from, shift, words);
   });
 }
+
+GRADPRESS_ONCE(find_kth);
 
 }  // namespace gradpress::kernel

@@ -10,6 +10,7 @@
 /// decodes to +- top * ((1 + alpha)^(m / M) - 1) / alpha. A zero magnitude has no sign: +0, -0 and what rounds to 0 are
 /// code 0.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/portable/log_code.hpp>
 
@@ -57,5 +58,9 @@ void log_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int
     detail::log_decode_values<true>(t, bits, codes + 4, from, to, sum);
   });
 }
+
+GRADPRESS_ONCE(log_encode);
+GRADPRESS_ONCE(log_decode);
+GRADPRESS_ONCE(log_accumulate);
 
 }  // namespace gradpress::kernel

@@ -8,6 +8,7 @@
 /// are fastest. All functions work in `low_rank_workspace` bytes. How a sum is split depends on the shape alone: the
 /// result is the same for any number of threads and on every instruction set.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/low_rank_chunks.hpp>
 
@@ -138,5 +139,13 @@ void outer_and_subtract(Exec const& exec, float const* P, float const* Qmean, fl
   auto const own = detail::split_vectors(exec, Qown, cols, r, room + detail::vectors_size(cols, r));
   detail::outer_all(exec, {P, rows, mean, own, out, M, detail::streams_rows(out, rows, cols), current_isa()});
 }
+
+GRADPRESS_ONCE(multiply);
+GRADPRESS_ONCE(multiply_sum);
+GRADPRESS_ONCE(multiply_sum_owed);
+GRADPRESS_ONCE(multiply_transposed);
+GRADPRESS_ONCE(outer);
+GRADPRESS_ONCE(outer_subtract);
+GRADPRESS_ONCE(outer_and_subtract);
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// One step of the gTop-k tree: add two sparse vectors and keep the k largest entries of the sum.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/kth.hpp>
 
 #include <cstring>
@@ -59,9 +60,14 @@ inline std::size_t merge_add(index_t const* ai, float const* av, std::size_t ka,
 /// - Source  Shi et al., A Distributed Synchronous SGD Algorithm with Global Top-k Sparsification for Low Bandwidth
 ///           Networks, ICDCS 2019, the operator of definition 1; ours fixes ties and names what is dropped.
 /// Returns the number kept, min(k, union).
-inline std::size_t merge_top_k(index_t* mine_i, float* mine_v, std::size_t ka, index_t const* their_i,
-                               float const* their_v, std::size_t kb, std::size_t k, std::byte* work, index_t* lost_i,
-                               float* lost_v, std::size_t& lost_count) {
+std::size_t merge_top_k(index_t* mine_i, float* mine_v, std::size_t ka, index_t const* their_i, float const* their_v,
+                        std::size_t kb, std::size_t k, std::byte* work, index_t* lost_i, float* lost_v,
+                        std::size_t& lost_count);
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE std::size_t merge_top_k(index_t* mine_i, float* mine_v, std::size_t ka, index_t const* their_i,
+                                         float const* their_v, std::size_t kb, std::size_t k, std::byte* work,
+                                         index_t* lost_i, float* lost_v, std::size_t& lost_count) {
   auto* index = reinterpret_cast<index_t*>(work);
   auto* value = reinterpret_cast<float*>(index + ka + kb);
   auto* words = reinterpret_cast<std::uint32_t*>(value + ka + kb);
@@ -91,5 +97,6 @@ inline std::size_t merge_top_k(index_t* mine_i, float* mine_v, std::size_t ka, i
   lost_count = m - kept;
   return kept;
 }
+#endif
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// Momentum and what gathers it, in one pass each: u' = mu u + g, a = v + u', and u' = 0 where something of a has left.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/portable/momentum.hpp>
 #include <gradpress/kernel/x86/momentum.hpp>
@@ -89,5 +90,9 @@ void momentum_mask_at(Exec const& exec, momentum_pass const& s, float const* res
                : detail::mask_positions<false>(s, rest, at, from, to, next);
   });
 }
+
+GRADPRESS_ONCE(momentum_signal);
+GRADPRESS_ONCE(momentum_mask);
+GRADPRESS_ONCE(momentum_mask_at);
 
 }  // namespace gradpress::kernel

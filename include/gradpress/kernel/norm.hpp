@@ -5,6 +5,7 @@
 /// What metrics ask of whole vectors: norms, in double, and how many entries are not zero. Sums go by chunks of a fixed
 /// length, so their bits do not depend on the number of threads.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 
 #include <cmath>
@@ -51,5 +52,9 @@ std::size_t count_nonzero(Exec const& exec, float const* x, std::size_t n, doubl
   return static_cast<std::size_t>(detail::sum_of(exec, "gradpress::kernel::count_nonzero", n, partial,
                                                  [=](std::size_t i) { return x[i] != 0.f ? 1.0 : 0.0; }));
 }
+
+GRADPRESS_ONCE(norm);
+GRADPRESS_ONCE(distance);
+GRADPRESS_ONCE(count_nonzero);
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// An orthonormal basis of a few long columns.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/isa.hpp>
 #include <gradpress/kernel/launch.hpp>
 
@@ -189,5 +190,7 @@ int orthonormalise(Exec const& exec, float* P, std::size_t rows, std::size_t r, 
   }
   return static_cast<int>(std::count(keep, keep + r, true));
 }
+
+GRADPRESS_ONCE(orthonormalise);
 
 }  // namespace gradpress::kernel

@@ -7,6 +7,7 @@
 /// Products of two floats are exact in double and are added in a fixed order, so neither threads nor instructions that
 /// fuse the two change a bit.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/least_squares.hpp>
 
@@ -152,5 +153,10 @@ void mean_of(Exec const& exec, float const* const* x, std::size_t count, float* 
   for_ranges(exec, "gradpress::kernel::mean_of", n, dense_grain,
              [&](std::size_t from, std::size_t to) { detail::mean_range(x, count, out, from, to); });
 }
+
+GRADPRESS_ONCE(dot_all);
+GRADPRESS_ONCE(residual);
+GRADPRESS_ONCE(restore);
+GRADPRESS_ONCE(mean_of);
 
 }  // namespace gradpress::kernel

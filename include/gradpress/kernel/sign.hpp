@@ -9,6 +9,7 @@
 /// Bit i % 32 of word i / 32 is the sign bit of element i (1 = negative, so -0 counts as negative); bits from n on are
 /// 0. An element decodes to +scale or -scale of its block.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/portable/sign.hpp>
 #include <gradpress/kernel/x86/sign.hpp>
@@ -99,5 +100,10 @@ void sign_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, st
   for_chunks(exec, "gradpress::kernel::sign_accumulate", s.in.chunks(),
              [&](std::size_t c) { detail::sign_decode_chunk(path, s, c); });
 }
+
+GRADPRESS_ONCE(sign_encode_sum);
+GRADPRESS_ONCE(sign_encode);
+GRADPRESS_ONCE(sign_decode);
+GRADPRESS_ONCE(sign_accumulate);
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// Sparse vectors against dense ones: scatter the mean of several, gather, subtract, check indices.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/types.hpp>
 #include <gradpress/kernel/isa.hpp>
 #include <gradpress/kernel/launch.hpp>
@@ -151,8 +152,8 @@ void scatter_mean(Exec const& exec, stream const* streams, std::size_t count, fl
 
 /// The same for one support that all share: out[at[i]] = values[i] / divisor, 0 elsewhere.
 template <class Exec>
-void scatter_mean(Exec const& exec, index_t const* at, float const* values, std::size_t k, float divisor, float* out,
-                  std::size_t n) {
+void scatter_shared_mean(Exec const& exec, index_t const* at, float const* values, std::size_t k, float divisor,
+                         float* out, std::size_t n) {
   stream const shared{at, values, k};
   scatter_mean(exec, &shared, 1, divisor, out, n);
 }
@@ -180,7 +181,10 @@ void subtract_at(Exec const& exec, float* x, index_t const* at, float const* val
 }
 
 /// True if the indices ascend, are distinct and lie below n: what every support that comes from elsewhere must be.
-[[nodiscard]] inline bool valid_indices(index_t const* at, std::size_t k, std::size_t n) noexcept {
+[[nodiscard]] bool valid_indices(index_t const* at, std::size_t k, std::size_t n) noexcept;
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE bool valid_indices(index_t const* at, std::size_t k, std::size_t n) noexcept {
   if (k == 0) return true;
   std::size_t i = 0;
   for (; i + 17 <= k; i += 16) {  // without a branch inside, compilers turn this into vectors
@@ -192,5 +196,11 @@ void subtract_at(Exec const& exec, float* x, index_t const* at, float const* val
     if (at[i] >= at[i + 1]) return false;
   return at[k - 1] < n;
 }
+#endif
+
+GRADPRESS_ONCE(scatter_mean);
+GRADPRESS_ONCE(scatter_shared_mean);
+GRADPRESS_ONCE(gather);
+GRADPRESS_ONCE(subtract_at);
 
 }  // namespace gradpress::kernel

@@ -11,6 +11,7 @@
 /// Codes lie in [-L, L] with L = 2^(bits - 1) - 1, that is 127, 7 or 1, and decode to code * scale, which is exact in
 /// fp32.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/launch.hpp>
 #include <gradpress/kernel/portable/stochastic_int.hpp>
 #include <gradpress/kernel/x86/stochastic_int.hpp>
@@ -108,5 +109,10 @@ void int_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int
   for_chunks(exec, "gradpress::kernel::int_accumulate", s.in.chunks(),
              [&](std::size_t c) { detail::int_decode_chunk(path, s, c); });
 }
+
+GRADPRESS_ONCE(int_encode_sum);
+GRADPRESS_ONCE(int_encode);
+GRADPRESS_ONCE(int_decode);
+GRADPRESS_ONCE(int_accumulate);
 
 }  // namespace gradpress::kernel

@@ -7,6 +7,7 @@
 /// M is rows x cols, row-major. All sums are split by the shape alone: the same bits for any number of threads and on
 /// every instruction set.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/philox.hpp>
 #include <gradpress/kernel/eigen.hpp>
 #include <gradpress/kernel/low_rank.hpp>
@@ -200,5 +201,9 @@ void singular_pair(Exec const& exec, float const* M, std::size_t rows, std::size
   for (std::size_t i = 0; i < rows; ++i) left[i * stride] = static_cast<float>(factor * sigma * w[i]);
   for (std::size_t j = 0; j < cols; ++j) right[j * stride] = sigma == 0 ? 0.f : static_cast<float>(y[j] / sigma);
 }
+
+GRADPRESS_ONCE(top_right_singular);
+GRADPRESS_ONCE(svd_small);
+GRADPRESS_ONCE(singular_pair);
 
 }  // namespace gradpress::kernel

@@ -4,6 +4,7 @@
 /// \file
 /// Codes -1, 0, +1 with an agreed scale: they add across ranks as integers. The codes are n numbers of T, nothing else.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/portable/ternary.hpp>
 #include <gradpress/kernel/x86/ternary.hpp>
@@ -57,5 +58,10 @@ void ternary_decode(Exec const& exec, T const* codes, std::size_t n, float scale
   for_ranges(exec, "gradpress::kernel::ternary_decode", n, dense_grain,
              [&](std::size_t from, std::size_t to) { detail::ternary_decode_chunk(path, codes, from, to, scale, x); });
 }
+
+GRADPRESS_ONCE_FOR(ternary_encode, std::int8_t);
+GRADPRESS_ONCE_FOR(ternary_encode, std::int16_t);
+GRADPRESS_ONCE_FOR(ternary_decode, std::int8_t);
+GRADPRESS_ONCE_FOR(ternary_decode, std::int16_t);
 
 }  // namespace gradpress::kernel

@@ -5,6 +5,7 @@
 /// Exact top-k by magnitude in one pass over memory: a sample guesses a threshold that surely keeps a little more than
 /// k, the pass collects what reaches it, and an exact selection on those candidates does the rest.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/above.hpp>
 #include <gradpress/kernel/kth.hpp>
 #include <gradpress/kernel/launch.hpp>
@@ -308,5 +309,8 @@ bool top_k_sum(Exec const& exec, float const* g, float const* e, float* a, std::
   bool const streaming = n >= detail::streaming_from && a != g && a != e;
   return detail::top_k_run<Exec>(exec, {g, e, a, streaming}, n, k, work)(indices, values);
 }
+
+GRADPRESS_ONCE(top_k);
+GRADPRESS_ONCE(top_k_sum);
 
 }  // namespace gradpress::kernel

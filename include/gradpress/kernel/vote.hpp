@@ -5,6 +5,7 @@
 /// Sign bits without scales, and the count of votes on them: 32 values a word, bit i % 32 of word i / 32 set where value i
 /// is negative (-0 is), bits from n on 0.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/sign.hpp>
 
 #include <array>
@@ -113,5 +114,10 @@ void count_votes(Exec const& exec, std::byte const* const* votes, std::size_t vo
     detail::store(last, word & inside);
   }
 }
+
+GRADPRESS_ONCE(encode_signs);
+GRADPRESS_ONCE(decode_signs);
+GRADPRESS_ONCE(accumulate_signs);
+GRADPRESS_ONCE(count_votes);
 
 }  // namespace gradpress::kernel

@@ -48,7 +48,7 @@ knob_change reducer<Exec>::change(unit& u, std::string_view knob, std::string_vi
     u.live->travel_dense(false);
   }
   for (auto* m : u.members) label(*m);
-  u.lanes.back() = u.find_payload(*this, u);
+  u.lanes.back() = u.find_payload(*this, *u.live);
   std::erase_if(lanes_, [&](auto const& l) {
     return std::none_of(units_.begin(), units_.end(), [&](auto const& other) {
       return other->dense == l.second.get() ||

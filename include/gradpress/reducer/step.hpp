@@ -126,7 +126,7 @@ void reducer<Exec>::run_phase(int phase) {
     if (letter.sections.empty()) continue;
     transport& by = counted_ != nullptr ? *counted_ : *comm_;
     auto const begun = counted_ != nullptr ? clock::now() : middle;
-    guarded(phase, named.first.c_str(), [&] { l.run(context(phase), by, letter); });
+    guarded(phase, named.first.c_str(), [&] { l.run(context(std::uint64_t{0}, phase), by, letter); });
     if (counted_ != nullptr) share(l, letter, phase, since(begun));
     arena_->release();
     statistics_.bytes_sent += letter.sent;

@@ -22,12 +22,19 @@ reducer<Exec>::reducer(adapted, std::unique_ptr<transport> comm, Exec exec, redu
 }
 
 template <class Exec>
+reducer<Exec>::reducer(reducer&&) noexcept = default;
+template <class Exec>
+reducer<Exec>& reducer<Exec>::operator=(reducer&&) noexcept = default;
+template <class Exec>
+reducer<Exec>::~reducer() = default;
+
+template <class Exec>
 std::string reducer<Exec>::here() const {
   return "gradpress: rank " + std::to_string(rank()) + ": ";
 }
 template <class Exec>
-std::string reducer<Exec>::named(std::string const& tensor) const {
-  return here() + "tensor '" + tensor + "'";
+std::string reducer<Exec>::named(std::string const& name) const {
+  return here() + "tensor '" + name + "'";
 }
 template <class Exec>
 std::string reducer<Exec>::at_tensor(std::string const& name) const {
@@ -71,15 +78,36 @@ std::size_t reducer<Exec>::check_group(std::string const& group, std::vector<par
   return n;
 }
 
-/// Takes its place among the others, by name.
 template <class Exec>
-auto reducer<Exec>::keep_unit(std::unique_ptr<unit> u) -> unit* {
-  u->live->learning_rate(learning_rate_);
+std::uint64_t reducer<Exec>::key_of(std::string const& name) {
+  return digest{}.add(name).value();
+}
+/// The unit takes its place among the others, by name.
+template <class Exec>
+auto reducer<Exec>::keep_unit(std::string const& name, shape dims, std::unique_ptr<coder<Exec>> live,
+                              method_facts const& facts, payload_lane find) -> unit* {
   arena_->release();
+  auto u = std::make_unique<unit>();
+  u->name = name;
+  u->dims = dims;
+  u->key = key_of(name);
+  u->method = live->text();
+  u->live = std::move(live);
+  u->live->learning_rate(learning_rate_);
+  if (facts.leads) u->lanes.push_back(lane_for(all_gather{}, support_kind));
+  if (facts.agrees) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
+  u->find_payload = find;
+  u->lanes.push_back(find(*this, *u->live));
+  if (facts.weighs) u->choice = std::make_unique<weighed>();
+  if (facts.weighs || facts.goes_whole) u->dense = lane_for(all_reduce{}, dense_kind);
   can_roll_back_ = false;
   auto const at =
       std::upper_bound(units_.begin(), units_.end(), u, [](auto const& a, auto const& b) { return a->name < b->name; });
   return units_.insert(at, std::move(u))->get();
+}
+template <class Exec>
+auto reducer<Exec>::lane_slot(std::string const& exchange, message_kind kind) -> std::unique_ptr<lane>& {
+  return lanes_[exchange + " / " + describe(kind)];
 }
 template <class Exec>
 auto reducer<Exec>::new_member(std::string name, unit* of, shape dims, std::size_t offset) -> tensor {

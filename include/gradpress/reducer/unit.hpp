@@ -105,23 +105,20 @@ using texts = std::map<std::string, std::string>;
 /// What is compressed as one: a tensor, or a group of them end to end.
 template <class Exec>
 struct unit {
-  unit(std::string const& n, shape d, std::string m)
-      : name(n), method(std::move(m)), dims(d), key(digest{}.add(n).value()) {}
-
   std::string name;
   std::string method;       // as it was added
   texts as_added, changed;  // knobs that have another value now: what it was, and what it is
   std::vector<followed> schedules;
   std::unique_ptr<watched<Exec>> watch;  // null unless somebody watches
   shape dims;
-  std::uint64_t key;
+  std::uint64_t key = 0;
   std::unique_ptr<coder<Exec>> live;
   std::vector<lane<Exec>*> lanes;   // one a phase of a round
   std::unique_ptr<weighed> choice;  // null unless the exchange weighs its ways
   lane<Exec>* dense = nullptr;      // where it travels dense, if it may
   bool dense_now = false;
   // The last of them, by the exchange's knobs as they are now.
-  lane<Exec>* (*find_payload)(reducer<Exec>&, unit const&) = nullptr;
+  lane<Exec>* (*find_payload)(reducer<Exec>&, coder<Exec> const&) = nullptr;
   std::vector<member<Exec>*> members;
   buffer<Exec> joined;  // of a group whose gradients do not lie end to end
   float* gradient = nullptr;

@@ -41,7 +41,7 @@ struct threshold {
     bool finite = true;
     auto const counts = ctx.template scratch<std::size_t>(kernel::compact_chunks(n));
     kept.count =
-        kernel::compact(ctx.exec, x.data(), n, static_cast<float>(tau), kept.indices.data(), counts.data(), finite);
+        kernel::compact_positions(ctx.exec, x.data(), n, static_cast<float>(tau), kept.indices.data(), counts.data(), finite);
     return finite;
   }
 };
