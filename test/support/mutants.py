@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """mutants.py [NAME]: plants the mistakes listed in mutants.txt, one at a time, and asks whether a test turns red.
+mutants.py --fit: only says which no longer fit the code.
 
 Works on a copy of the tree under build/mutants; builds only what the named tests run. Prints one line a mistake. Exit
 status 1 if one was not caught or no longer fits the code, 2 if the tests were red before anything was planted.
@@ -97,6 +98,10 @@ def red(tests):
 
 
 entries = read_list(root / "test" / "support" / "mutants.txt")
+if sys.argv[1:] == ["--fit"]:
+    stale = [e for e in entries if not (root / e["file"]).exists() or (root / e["file"]).read_text().count(e["old"]) != 1]
+    print("\n".join(f"[{e['name']}] is not once in {e['file']}" for e in stale) or f"{len(entries)} mistakes fit the code")
+    sys.exit(1 if stale else 0)
 if len(sys.argv) > 1:
     entries = [entry for entry in entries if sys.argv[1] in entry["name"]]
 if not entries:
