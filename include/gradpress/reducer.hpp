@@ -280,6 +280,8 @@ class reducer {
   [[nodiscard]] std::string method(tensor t) const { return known(t).of->live->text(); }
   /// One of them, as text that `set` takes; `configuration_error` as there.
   [[nodiscard]] std::string knob(tensor t, std::string_view knob) const;
+  /// The tensor of that name; throws `configuration_error` if there is none.
+  [[nodiscard]] tensor find(std::string_view name) const;
   [[nodiscard]] std::string const& name(tensor t) const { return known(t).name; }
   [[nodiscard]] shape dims(tensor t) const { return known(t).dims; }
   /// Calls v(name, buffer) for each piece of a tensor's state that has one number an element: its memories. A checkpoint
@@ -333,7 +335,7 @@ class reducer {
   static std::uint64_t key_of(std::string const& name);
   using payload_lane = lane* (*)(reducer&, coder<Exec> const&);
   unit* keep_unit(std::string const& name, shape dims, std::unique_ptr<coder<Exec>> live, method_facts const& facts,
-                  payload_lane find);
+                  payload_lane payload);
   std::unique_ptr<lane>& lane_slot(std::string const& exchange, message_kind kind);
   tensor new_member(std::string name, unit* of, shape dims, std::size_t offset);
   std::vector<tensor> new_group(unit* of, std::vector<part_of_group> const& parts);

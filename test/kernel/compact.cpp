@@ -58,7 +58,7 @@ TEST_CASE("brings the values of what it keeps along") {
         std::vector<float> values(n + 1, 77.0f);
         std::vector<std::size_t> counts(kernel::compact_chunks(n));
         bool finite = false;
-        auto const count = kernel::compact_positions(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, 1.5f, kept.data(),
+        auto const count = kernel::compact(Kokkos::DefaultHostExecutionSpace{}, x.get(), n, 1.5f, kept.data(),
                                            values.data(), counts.data(), finite);
         CHECK(finite);
         CHECK(values.back() == 77.0f);

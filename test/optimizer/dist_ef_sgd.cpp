@@ -82,7 +82,7 @@ TEST_CASE(
     d.take();
     e = (rate + e) / 2;
     in_gradients = (1 + in_gradients / 0.4) / 2;
-    CHECK(static_cast<double>(r.residual({0})(0)) == doctest::Approx(e).epsilon(1e-4));
+    CHECK(static_cast<double>(r.residual(d.tensor(h))(0)) == doctest::Approx(e).epsilon(1e-4));
   }
   CHECK(e < 1e-17);
   CHECK(in_gradients > 1e5);

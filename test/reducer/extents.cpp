@@ -54,12 +54,13 @@ TEST_CASE("reducer: extents without a method travel dense; none are one element;
   CHECK(as_matrix({1, million, million, million, 0}).size() == 0);
   self_communicator alone;
   host_reducer r{gradpress::serial{}, alone};
-  CHECK(r.method(r.add("bias", {7})) == compress_with().text());
+  auto const b = r.add("bias", {7});
+  CHECK(r.method(b) == compress_with().text());
   auto const scalar = r.add("temperature", {});
   std::vector<float> g{3};
   r.stage(scalar, std::span(g));
   std::vector<float> bias(7);
-  r.stage({0}, std::span(bias));
+  r.stage(b, std::span(bias));
   CHECK_NOTHROW(r.average());
   try {
     r.add("huge", {4, million, million, million}, power_sgd(1));

@@ -97,12 +97,12 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
   std::stringstream file;
   a.save(file);
   auto const bytes = file.str();
-  auto const refusal = [](auto& r, std::string const& text) {
+  auto const refusal = [](auto& r, std::string const& text, char const* tensor = "w") {
     std::vector<float> before, after;
     auto const look = [](std::vector<float>& to) {
       return [&to](char const*, auto b) { to.insert(to.end(), b.data(), b.data() + b.extent(0)); };
     };
-    r.visit({0}, look(before));
+    r.visit(r.find(tensor), look(before));
     std::istringstream in(text);
     std::string what = "accepted";
     try {
@@ -110,7 +110,7 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
     } catch (state_error const& e) {
       what = e.what();
     }
-    r.visit({0}, look(after));
+    r.visit(r.find(tensor), look(after));
     CHECK(before == after);
     return what;
   };
@@ -137,7 +137,7 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
   SUBCASE("another name") {
     reducer b{gradpress::serial{}, alone, {.seed = 1}};
     b.add("v", 20, 1, top_k_sgd(0.1));
-    CHECK(refusal(b, bytes).find("tensor 'w': is in the checkpoint and not in this reducer") != std::string::npos);
+    CHECK(refusal(b, bytes, "v").find("tensor 'w': is in the checkpoint and not in this reducer") != std::string::npos);
   }
   SUBCASE("one tensor more") {
     reducer b{gradpress::serial{}, alone, {.seed = 1}};
@@ -158,6 +158,25 @@ TEST_CASE("reducer: checkpoints that do not fit are refused, naming tensor and r
       damaged[i] = static_cast<char>(damaged[i] ^ 4);
       CHECK(refusal(a, damaged) != "accepted");
     }
+  }
+  SUBCASE("no such tensor, and one of another reducer") {
+    reducer b{gradpress::serial{}, alone};
+    auto const v = b.add("v", 20);
+    CHECK(b.name(b.find("v")) == "v");
+    CHECK_THROWS_WITH_AS(static_cast<void>(b.find("u")),
+                         "gradpress: rank 0: there is no tensor 'u' in this reducer; add it first",
+                         configuration_error);
+    char const* const foreign =
+        "gradpress: rank 0: a tensor was named that this reducer does not know; use what its own add returned";
+    CHECK_THROWS_WITH_AS(b.set(w, "density", 0.5), foreign, configuration_error);
+    CHECK_THROWS_WITH_AS(static_cast<void>(b.method(w)), foreign, configuration_error);
+    CHECK_THROWS_WITH_AS(static_cast<void>(b.method({})), foreign, configuration_error);
+    std::vector<float> x(20, 1.f);
+    b.stage(v, std::span(x));
+    b.stage(w, std::span(g));
+    CHECK_THROWS_AS(b.average(), configuration_error);
+    b.average(v, std::span(x));
+    CHECK(x[19] == 1.f);
   }
   SUBCASE("another world") {
     thread_group group(2);

@@ -82,7 +82,7 @@ std::vector<path> train(int P, std::size_t n, int steps, bool evaluate, float no
     for (int s = 0; s < steps; ++s) {
       p.step();
       mine.points.push_back(p.w);
-      auto const e = r.residual({0});
+      auto const e = r.residual(r.find("w"));
       mine.residuals.push_back(e.extent(0) == 0 ? floats(n) : copied(in<gradpress::serial>(e.data(), n)));
       if (evaluate) {
         p.driver.model();

@@ -85,7 +85,7 @@ std::uint64_t reducer<Exec>::key_of(std::string const& name) {
 /// The unit takes its place among the others, by name.
 template <class Exec>
 auto reducer<Exec>::keep_unit(std::string const& name, shape dims, std::unique_ptr<coder<Exec>> live,
-                              method_facts const& facts, payload_lane find) -> unit* {
+                              method_facts const& facts, payload_lane payload) -> unit* {
   arena_->release();
   auto u = std::make_unique<unit>();
   u->name = name;
@@ -96,8 +96,8 @@ auto reducer<Exec>::keep_unit(std::string const& name, shape dims, std::unique_p
   u->live->learning_rate(learning_rate_);
   if (facts.leads) u->lanes.push_back(lane_for(all_gather{}, support_kind));
   if (facts.agrees) u->lanes.push_back(lane_for(all_reduce{}, agreement_kind));
-  u->find_payload = find;
-  u->lanes.push_back(find(*this, *u->live));
+  u->find_payload = payload;
+  u->lanes.push_back(payload(*this, *u->live));
   if (facts.weighs) u->choice = std::make_unique<weighed>();
   if (facts.weighs || facts.goes_whole) u->dense = lane_for(all_reduce{}, dense_kind);
   can_roll_back_ = false;
@@ -154,6 +154,12 @@ buffer<Exec> reducer<Exec>::part_of(buffer<Exec> const& b, member const& m) {
 
 // ---- gradients ---------------------------------------------------------------------------------------------------
 
+template <class Exec>
+auto reducer<Exec>::find(std::string_view name) const -> tensor {
+  for (std::size_t i = 0; i < tensors_.size(); ++i)
+    if (tensors_[i]->name == name) return {i, id_};
+  throw configuration_error(here() + "there is no tensor '" + std::string(name) + "' in this reducer; add it first");
+}
 template <class Exec>
 auto reducer<Exec>::known(tensor t) const -> member& {
   if (!is_mine(t))
