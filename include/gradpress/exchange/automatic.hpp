@@ -4,6 +4,7 @@
 /// \file
 /// Exchange: the way that should take the least time here, from what codec and link were measured to cost.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/link.hpp>
 #include <gradpress/exchange/by_kind.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
@@ -96,5 +97,6 @@ struct resolve<automatic, Kind, Remembers> {
   using type = std::conditional_t<automatic::accepts(Kind), automatic, typename resolve_by_kind<Kind, Remembers>::type>;
 };
 }  // namespace detail
+GRADPRESS_EXCHANGE_ONCE(automatic);
 
 }  // namespace gradpress

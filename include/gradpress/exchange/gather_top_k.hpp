@@ -5,6 +5,7 @@
 /// Exchange: every message reaches every rank, which keeps the k largest entries of the exact sum.
 
 #include <gradpress/concepts/exchange.hpp>
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/sparse_sum.hpp>
 
 namespace gradpress {
@@ -84,5 +85,6 @@ struct gather_top_k {
 };
 
 static_assert(explain_exchange<gather_top_k>());
+GRADPRESS_EXCHANGE_ONCE(gather_top_k);
 
 }  // namespace gradpress

@@ -5,6 +5,7 @@
 /// Exchange: global top-k by a tree of merges.
 
 #include <gradpress/concepts/exchange.hpp>
+#include <gradpress/core/compile_once.hpp>
 
 namespace gradpress {
 
@@ -91,5 +92,6 @@ struct gtop_k {
 };
 
 static_assert(explain_exchange<gtop_k>());
+GRADPRESS_EXCHANGE_ONCE(gtop_k);
 
 }  // namespace gradpress

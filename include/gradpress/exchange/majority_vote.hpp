@@ -4,6 +4,7 @@
 /// \file
 /// Exchange: the sign of the sum of all ranks' signs, one bit up and one bit down.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/chunk_reduce.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/vote.hpp>
@@ -104,5 +105,6 @@ struct majority_vote {
 };
 
 static_assert(explain_exchange<majority_vote>());
+GRADPRESS_EXCHANGE_ONCE(majority_vote);
 
 }  // namespace gradpress

@@ -4,6 +4,7 @@
 /// \file
 /// Exchange: the global top-k of the sum in O(k) traffic, whatever the number of ranks.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/split_reduce.hpp>
 #include <gradpress/kernel/dense.hpp>
 
@@ -268,5 +269,6 @@ struct ok_top_k {
 };
 
 static_assert(explain_exchange<ok_top_k>());
+GRADPRESS_EXCHANGE_ONCE(ok_top_k);
 
 }  // namespace gradpress

@@ -4,6 +4,7 @@
 /// \file
 /// Exchange: every message goes to one rank, which forms the mean and tells everybody.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/all_gather.hpp>
 #include <gradpress/exchange/downlink.hpp>
 #include <gradpress/exchange/sum_letter.hpp>
@@ -167,5 +168,6 @@ struct parameter_server {
 };
 
 static_assert(explain_exchange<parameter_server<>>());
+GRADPRESS_EXCHANGE_ONCE(parameter_server<>);
 
 }  // namespace gradpress

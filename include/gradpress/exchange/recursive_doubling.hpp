@@ -4,6 +4,7 @@
 /// \file
 /// Exchange: the exact sum of sparse messages, by pairs that swap what they have summed so far.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/sum_letter.hpp>
 
 namespace gradpress {
@@ -126,5 +127,6 @@ struct recursive_doubling {
 };
 
 static_assert(explain_exchange<recursive_doubling>());
+GRADPRESS_EXCHANGE_ONCE(recursive_doubling);
 
 }  // namespace gradpress

@@ -4,6 +4,7 @@
 /// \file
 /// Exchange: each rank reduces one chunk of every tensor in float, encodes the mean once more, and tells everybody.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/chunk_reduce.hpp>
 
 namespace gradpress {
@@ -55,5 +56,6 @@ struct scatter_reduce {
 };
 
 static_assert(explain_exchange<scatter_reduce>());
+GRADPRESS_EXCHANGE_ONCE(scatter_reduce);
 
 }  // namespace gradpress

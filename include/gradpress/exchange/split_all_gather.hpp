@@ -4,6 +4,7 @@
 /// \file
 /// Exchange: the exact sum of sparse messages; each rank adds one part of the indices, and the parts are gathered.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/split_reduce.hpp>
 
 namespace gradpress {
@@ -55,5 +56,6 @@ struct split_all_gather {
 };
 
 static_assert(explain_exchange<split_all_gather>());
+GRADPRESS_EXCHANGE_ONCE(split_all_gather);
 
 }  // namespace gradpress

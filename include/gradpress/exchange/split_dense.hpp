@@ -6,6 +6,7 @@
 /// it if wished, and the blocks are gathered.
 
 #include <gradpress/concepts/quantizer.hpp>
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/split_reduce.hpp>
 #include <gradpress/kernel/dense.hpp>
 
@@ -159,5 +160,6 @@ split_dense(Last) -> split_dense<Last>;
 split_dense()->split_dense<>;
 
 static_assert(explain_exchange<split_dense<>>());
+GRADPRESS_EXCHANGE_ONCE(split_dense<>);
 
 }  // namespace gradpress

@@ -5,6 +5,7 @@
 /// Exchange: each rank reduces one chunk of every tensor in float, and tells everybody by another code than the one that
 /// it heard.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/exchange/downlink.hpp>
 
 namespace gradpress {
@@ -82,5 +83,6 @@ struct two_sided {
 };
 
 static_assert(explain_exchange<two_sided<>>());
+GRADPRESS_EXCHANGE_ONCE(two_sided<>);
 
 }  // namespace gradpress

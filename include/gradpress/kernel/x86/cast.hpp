@@ -10,6 +10,9 @@
 
 namespace gradpress::kernel::detail {
 
+// Without optimisation gcc's intrinsic is a macro, which warns for whoever uses it.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
 template <class T>
 GRADPRESS_AVX512_PIECE __m256i narrow16_avx512(__m512 v) {
   if constexpr (std::is_same_v<T, float16>) {
@@ -21,6 +24,7 @@ GRADPRESS_AVX512_PIECE __m256i narrow16_avx512(__m512 v) {
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
   }
 }
+#pragma GCC diagnostic pop
 template <class T>
 GRADPRESS_AVX512_PIECE __m512 widen16_avx512(__m256i h) {
   if constexpr (std::is_same_v<T, float16>)
