@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// \file
+/// What each memory promises of a few steps of all ranks, in its own form, and what it is where everything is delivered.
+
+#include <gradpress/feedback/diana.hpp>
+#include <gradpress/feedback/ef21_sgdm.hpp>
+#include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/feedback/local_momentum.hpp>
+#include <gradpress/feedback/loco.hpp>
+#include <gradpress/feedback/momentum_correction.hpp>
+
+#include "memories.hpp"
+#include "two_ways.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace gradpress::test {
+
+inline constexpr int life_steps = 6;
+/// Rows that fill neither a block nor a chunk.
+inline constexpr shape table_shape{40, 13};
+/// Powers of two: a memory that follows them is multiplied without rounding.
+inline double rate_at(int s) { return s < 2 ? 0.5 : s < 4 ? 0.125 : 0.25; }
+
+/// Sanitizers slow threads down by a factor of ten, and see with few ranks what they see with many.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr int table_worlds[] = {1, 2, 3, 5};
+#else
+inline constexpr int table_worlds[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+#endif
+
+using named_floats = std::map<std::string, floats>;
+
+/// What one rank saw of a tensor: of step s the update, and what was kept before it; last, what was kept in the end.
+struct life {
+  std::vector<floats> updates;
+  std::vector<named_floats> states;
+};
+/// Rank p's gradient of step s, of all tensors, made once; s = life_steps is of a step that is taken back.
+inline floats const& table_gradient(std::size_t p, std::size_t s) {
+  static auto const all = [] {
+    std::vector<std::vector<floats>> made(std::end(table_worlds)[-1]);
+    for (std::size_t rank = 0; rank < made.size(); ++rank)
+      for (int step = 0; step <= life_steps; ++step)
+        made[rank].push_back(gradient_at(static_cast<int>(rank), step, table_shape.size()));
+    return made;
+  }();
+  return all[p][s];
+}
+
+using doubles = std::vector<double>;
+inline void add_to(doubles& sum, floats const& x, double factor = 1) {
+  for (std::size_t i = 0; i < x.size(); ++i) sum[i] += factor * static_cast<double>(x[i]);
+}
+/// Sums over the ranks of one field, before step s.
+inline doubles sum_of(std::vector<life> const& all, std::size_t s, std::string const& field) {
+  doubles sum(all[0].updates[0].size());
+  for (auto const& d : all) add_to(sum, d.states[s].at(field));
+  return sum;
+}
+/// What the owners of an exchange with a memory keep, end to end; zeros for any other.
+inline doubles owners_of(std::vector<life> const& all, std::size_t s) {
+  doubles kept;
+  for (auto const& d : all)
+    if (auto const found = d.states[s].find("owner"); found != d.states[s].end())
+      kept.insert(kept.end(), found->second.begin(), found->second.end());
+  kept.resize(all[0].updates[0].size());
+  return kept;
+}
+inline doubles sum_of_gradients(std::vector<life> const& all, std::size_t s) {
+  doubles sum(all[0].updates[0].size());
+  for (std::size_t p = 0; p < all.size(); ++p) add_to(sum, table_gradient(p, s));
+  return sum;
+}
+inline std::string at_step(std::string const& what, std::size_t s) { return what + " in step " + std::to_string(s) + "; "; }
+/// "" if a and b are equal to `tolerance`, and where that is rounding, relative to the largest number.
+inline std::string compare(doubles const& a, doubles const& b, doubles const& tolerance, std::string const& what,
+                           std::size_t s) {
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (!(std::abs(a[i] - b[i]) <= tolerance[i]))
+      return at_step(what + ": element " + std::to_string(i) + " is " + std::to_string(a[i]) + " and should be " +
+                         std::to_string(b[i]),
+                     s);
+  return {};
+}
+inline std::string compare(doubles const& a, doubles const& b, std::string const& what, std::size_t s,
+                           double tolerance = 4e-6) {
+  double top = 1;
+  for (auto const v : b) top = std::max(top, std::abs(v));
+  return compare(a, b, doubles(a.size(), tolerance * top), what, s);
+}
+
+/// The signal that a memory with these fields makes of a gradient.
+template <class F>
+floats signal_from(F const& f, std::size_t P, floats const& gradient, named_floats const& before) {
+  lone_rank r(0, static_cast<int>(P));
+  auto const n = gradient.size();
+  state_of<F, host> state(f, r.ctx, shape{n, 1});
+  state.visit([&](char const* name, auto b) { std::copy_n(before.at(name).data(), b.extent(0), b.data()); });
+  floats room(n);
+  return copied(f.compensate(r.ctx, over(gradient), state, over(room)));
+}
+template <class F>
+doubles sum_of_signals(F const& f, std::vector<life> const& all, std::size_t s) {
+  doubles sum(all[0].updates[0].size());
+  for (std::size_t p = 0; p < all.size(); ++p)
+    add_to(sum, signal_from(f, all.size(), table_gradient(p, s), all[p].states[s]));
+  return sum;
+}
+/// The sum over the ranks of what was not delivered of their signals.
+template <class F>
+doubles undelivered(F const& f, std::vector<life> const& all, std::size_t s) {
+  auto left = sum_of_signals(f, all, s);
+  auto const P = static_cast<double>(all.size());
+  add_to(left, all[0].updates[s], -P);
+  auto const before = owners_of(all, s), after = owners_of(all, s + 1);
+  for (std::size_t i = 0; i < left.size(); ++i) left[i] += P * (before[i] - after[i]);
+  return left;
+}
+
+// ---- the laws: "" where they hold -----------------------------------------------------------------------------------
+
+/// Nothing of the sum of signals vanishes; of what is left of step s the memory keeps kept(s).
+template <class F, class Kept>
+std::string conserved(F const& f, Kept const& kept, std::vector<life> const& all) {
+  for (std::size_t s = 0; s < life_steps; ++s) {
+    auto left = undelivered(f, all, s);
+    for (auto& v : left) v *= kept(static_cast<int>(s));
+    if (auto bad = compare(sum_of(all, s + 1, "residual"), left, "what was not delivered is not kept", s); !bad.empty())
+      return bad;
+  }
+  return {};
+}
+inline std::string broken_law(momentum_correction const& f, std::vector<life> const& all) {
+  return conserved(
+      f, [](int) { return 1.; }, all);
+}
+/// And what was applied, with the mean memory, is what plain averaging would have applied.
+inline std::string broken_law(error_feedback const& f, std::vector<life> const& all) {
+  auto const kept = [&](int s) { return f.decay * (f.in_model_units() ? rate_at(s) / rate_at(s + 1) : 1); };
+  auto bad = conserved(f, kept, all);
+  bool const owned = all[0].states[0].contains("owner");
+  if (f.decay != 1 || (owned && f.in_model_units())) return bad;  // owners keep units of the gradient
+  auto const P = static_cast<double>(all.size()), last = f.in_model_units() ? rate_at(life_steps - 1) : 1;
+  doubles iterate(all[0].updates[0].size()), plain(iterate.size());
+  for (int s = 0; s < life_steps; ++s) {
+    auto const at = static_cast<std::size_t>(s);
+    auto const rate = f.in_model_units() ? rate_at(s) : 1;
+    add_to(iterate, all[0].updates[at], rate);
+    auto const g = sum_of_gradients(all, at);
+    for (std::size_t i = 0; i < g.size(); ++i) plain[i] += rate * g[i] / P;
+  }
+  auto const e = sum_of(all, life_steps, "residual"), owners = owners_of(all, life_steps);
+  for (std::size_t i = 0; i < e.size(); ++i) iterate[i] += last * (e[i] / P + owners[i]);
+  return bad + compare(iterate, plain, "the virtual iterate is another", life_steps, 1e-5);
+}
+/// The mirror is the mean of what the ranks keep, and equal on all of them; but for what owners still have.
+template <class F>
+std::string mirrored(F const&, double share, std::vector<life> const& all) {
+  auto const P = static_cast<double>(all.size());
+  for (std::size_t s = 1; s <= life_steps; ++s) {
+    auto mean = sum_of(all, s, "mine"), mirror = doubles(mean.size());
+    add_to(mirror, all[0].states[s].at("mirror"));
+    auto const owners = owners_of(all, s);
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] /= P, mirror[i] += share * owners[i];
+    if (auto bad = compare(mirror, mean, "the mirror is not the mean of what ranks keep", s - 1, 1e-5); !bad.empty())
+      return bad;
+    for (auto const& d : all)
+      if (!identical(d.states[s].at("mirror"), all[0].states[s].at("mirror"))) return at_step("mirrors differ", s - 1);
+  }
+  return {};
+}
+inline std::string updates_are_mirrors(std::vector<life> const& all) {
+  for (std::size_t s = 0; s < life_steps; ++s)
+    if (!identical(all[0].updates[s], all[0].states[s + 1].at("mirror"))) return at_step("the update is no mirror", s);
+  return {};
+}
+inline std::string broken_law(ef21 const& f, std::vector<life> const& all) {
+  return mirrored(f, 1, all) + updates_are_mirrors(all);
+}
+/// Each rank's average over time, whatever was delivered.
+inline std::string averages(double share, char const* field, std::vector<life> const& all) {
+  for (std::size_t p = 0; p < all.size(); ++p)
+    for (std::size_t s = 0; s < life_steps; ++s) {
+      auto const& g = table_gradient(p, s);
+      doubles is(g.size()), wanted(g.size());
+      add_to(is, all[p].states[s + 1].at(field));
+      add_to(wanted, g, share);
+      add_to(wanted, all[p].states[s].at(field), 1 - share);
+      if (auto bad = compare(is, wanted, "another average over time", s, 1e-6); !bad.empty()) return bad;
+    }
+  return {};
+}
+inline std::string broken_law(ef21_sgdm const& f, std::vector<life> const& all) {
+  return mirrored(f, 1, all) + updates_are_mirrors(all) + averages(f.eta, "average", all);
+}
+inline std::string broken_law(diana const& f, std::vector<life> const& all) {
+  for (std::size_t s = 0; s < life_steps; ++s) {
+    doubles is(all[0].updates[s].size()), wanted(is.size());
+    add_to(is, all[0].states[s + 1].at("mirror"));
+    add_to(wanted, all[0].states[s].at("mirror"), 1 - f.alpha);
+    add_to(wanted, all[0].updates[s], f.alpha);
+    if (auto bad = compare(is, wanted, "the mirror moved by another share", s, 1e-6); !bad.empty()) return bad;
+  }
+  return mirrored(f, f.alpha, all);
+}
+/// An average of what was not delivered, rounded to 8 bits; and nothing after a reset.
+inline std::string broken_law(loco const& f, std::vector<life> const& all) {
+  auto const n = all[0].updates[0].size();
+  auto const residual = [&](std::size_t p, std::size_t s) {
+    floats e(n);
+    kernel::int_decode(host{}, reinterpret_cast<std::byte const*>(all[p].states[s].at("codes").data()), n, 8, loco::block,
+                       e.data());
+    return e;
+  };
+  for (std::size_t s = 0; s < life_steps; ++s) {
+    bool const reset = f.reset_every != 0 && (s + 1) % f.reset_every == 0;
+    auto wanted = undelivered(f, all, s);
+    doubles is(n), rounding(n, 1e-5);
+    for (auto& v : wanted) v *= reset ? 0 : 1 - f.beta;
+    for (std::size_t p = 0; p < all.size(); ++p) {
+      if (!reset) add_to(wanted, residual(p, s), f.beta);
+      auto const e = residual(p, s + 1);
+      add_to(is, e);
+      for (std::size_t i = 0; i < n; ++i)
+        rounding[i] += 0.501 * static_cast<double>(all[p].states[s + 1].at("codes")[i / loco::block]);
+    }
+    if (reset) rounding.assign(n, 0);
+    if (auto bad = compare(is, wanted, rounding, "another average of what was not delivered", s); !bad.empty())
+      return bad;
+  }
+  return {};
+}
+inline std::string broken_law(local_momentum const& f, std::vector<life> const& all) {
+  return averages(1 - f.beta, "momentum", all);
+}
+inline std::string broken_law(no_feedback const&, std::vector<life> const&) { return {}; }
+
+// ---- the plain form: what the update is where everything is delivered ------------------------------------------------
+
+/// The mean of what each rank makes of its own gradients, step by step.
+template <class Rank>
+std::string update_is(std::vector<life> const& all, Rank const& rank) {
+  auto const n = all[0].updates[0].size();
+  std::vector<doubles> mean(life_steps, doubles(n));
+  for (std::size_t p = 0; p < all.size(); ++p) {
+    doubles kept(n);
+    for (std::size_t s = 0; s < life_steps; ++s) {
+      doubles g(n);
+      add_to(g, table_gradient(p, s));
+      auto const sent = rank(g, kept);
+      for (std::size_t i = 0; i < n; ++i) mean[s][i] += sent[i] / static_cast<double>(all.size());
+    }
+  }
+  for (std::size_t s = 0; s < life_steps; ++s) {
+    doubles is(n);
+    add_to(is, all[0].updates[s]);
+    if (auto bad = compare(is, mean[s], "where everything is delivered the update is another", s, 1e-5); !bad.empty())
+      return bad;
+  }
+  return {};
+}
+/// Plain averaging: error_feedback, loco, ef21, diana, none.
+template <class F>
+std::string not_plain(F const&, std::vector<life> const& all) {
+  return update_is(all, [](doubles const& g, doubles&) { return g; });
+}
+inline std::string averaged(double share, std::vector<life> const& all) {
+  return update_is(all, [&](doubles const& g, doubles& m) {
+    for (std::size_t i = 0; i < g.size(); ++i) m[i] += share * (g[i] - m[i]);
+    return m;
+  });
+}
+inline std::string not_plain(ef21_sgdm const& f, std::vector<life> const& all) { return averaged(f.eta, all); }
+inline std::string not_plain(local_momentum const& f, std::vector<life> const& all) {
+  return averaged(1 - f.beta, all);
+}
+/// Plain SGD with masking, which forgets the momentum of what was delivered; else momentum SGD. Clipped.
+inline std::string not_plain(momentum_correction const& f, std::vector<life> const& all) {
+  return update_is(all, [&](doubles g, doubles& u) {
+    double size = 0;
+    for (auto const v : g) size += v * v;
+    auto const limit = f.clip / std::sqrt(static_cast<double>(all.size()));
+    auto const scale = f.clip > 0 && std::sqrt(size) > limit ? limit / std::sqrt(size) : 1.;
+    for (std::size_t i = 0; i < g.size(); ++i) {
+      g[i] *= scale;
+      u[i] = f.masking ? g[i] : f.nesterov ? f.momentum * (u[i] + g[i]) : f.momentum * u[i] + g[i];
+      g[i] = f.nesterov && !f.masking ? u[i] + g[i] : u[i];
+    }
+    return g;
+  });
+}
+
+}  // namespace gradpress::test
