@@ -79,6 +79,7 @@ class table_lives {
       files.push_back(one.file());
       if (s == poisoned)
         for (std::size_t t = 0; t < tensors_; ++t) {
+          if (!is_poisoned(t)) continue;
           auto g = one.gradients(s);
           if (comm.rank() == culprit(t)) g[t][17] = not_finite[t % 3];
           auto const handed_in = g;
@@ -130,6 +131,8 @@ class table_lives {
         if (!identical(values, y.at(tensor).at(name))) return tensor + "." + name;
     return "what surrounds the fields";
   }
+  /// In every third world: each tensor's turn comes three times from 1 rank to 9.
+  [[nodiscard]] bool is_poisoned(std::size_t t) const { return (t + complaints_.size()) % 3 == 0; }
   [[nodiscard]] int culprit(std::size_t t) const { return static_cast<int>((t + 1) % lives_[0].size()); }
 
   void compare_ranks() {
@@ -142,7 +145,7 @@ class table_lives {
         if (!same(lives_[t][p].updates, lives_[t][0].updates)) complaint_ += "replicas of " + name_of(t) + " differ; ";
       }
       auto const named = "rank " + std::to_string(culprit(t)) + ": tensor '" + name_of(t) + "'";
-      if (complaint_.empty() && errors_[t * P].find(named) == std::string::npos)
+      if (complaint_.empty() && is_poisoned(t) && errors_[t * P].find(named) == std::string::npos)
         complaint_ = "the error names neither rank nor tensor: " + errors_[t * P];
     }
   }
@@ -167,7 +170,9 @@ class table_lives {
   [[nodiscard]] bool same_as(table_lives const& other, std::size_t t) const {
     for (std::size_t p = 0; p < lives_[t].size(); ++p) {
       auto const &a = lives_[t][p], &b = other.lives_[t][p];
-      if (!same(a.updates, b.updates) || a.states != b.states) return false;
+      if (!same(a.updates, b.updates) || !std::equal(a.states.begin(), a.states.end(), b.states.begin(), b.states.end(), [](auto const& u, auto const& v) {
+        return std::equal(u.begin(), u.end(), v.begin(), v.end(), [](auto const& f, auto const& h) { return f.first == h.first && identical(f.second, h.second); });
+      })) return false;
     }
     return true;
   }
