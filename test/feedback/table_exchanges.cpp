@@ -32,18 +32,18 @@ using namespace gradpress::test;
 namespace {
 using way = way_of<all_gather, all_reduce, gtop_k, gather_top_k, recursive_doubling, split_all_gather, split_dense<>,
                    split_dense<bf16>, parameter_server<>, parameter_server<bf16>>;
-std::vector<way> const ways = {{all_gather{}},
-                               {all_reduce{}},
-                               {gtop_k{}},
-                               {gather_top_k{}},
-                               {recursive_doubling{}},
-                               {split_all_gather{}},
-                               {split_dense<>{}},
-                               {split_dense{bf16{}}},
-                               {parameter_server<>{}},
-                               {parameter_server{.down = bf16{}}}};
+std::vector<way> const ways = {all_gather{},
+                               all_reduce{},
+                               gtop_k{},
+                               gather_top_k{},
+                               recursive_doubling{},
+                               split_all_gather{},
+                               split_dense<>{},
+                               split_dense{bf16{}},
+                               parameter_server<>{},
+                               parameter_server{.down = bf16{}}};
 using chunked_way = way_of<scatter_reduce, two_sided<>, two_sided<bf16>>;
-std::vector<chunked_way> const chunked_ways = {{scatter_reduce{}}, {two_sided<>{}}, {two_sided{.down = bf16{}}}};
+std::vector<chunked_way> const chunked_ways = {scatter_reduce{}, two_sided<>{}, two_sided{.down = bf16{}}};
 }  // namespace
 
 TEST_CASE("memories: every one over every exchange that gathers, sums or merges whole messages") {
@@ -58,8 +58,8 @@ TEST_CASE("memories: every one over every exchange that gathers, sums or merges 
   t.check(over_ways(ways, refused, low_rank{.rank = 2}));
   t.check(over_ways(ways, refused, svd{.rank = 2}));
   MESSAGE(t.pairs(), " pairs, ", refused, " exchanges refuse");
-  CHECK(t.pairs() == 0);
-  CHECK(refused == 0);
+  CHECK(t.pairs() == 36 * 12);
+  CHECK(refused == 44);
 }
 
 TEST_CASE("memories: every one over every exchange in chunks") {
@@ -70,19 +70,18 @@ TEST_CASE("memories: every one over every exchange in chunks") {
   t.check(over_ways(chunked_ways, refused, sign{.block = 64}));
   t.check(over_ways(chunked_ways, refused, low_rank{.rank = 2}));
   MESSAGE(t.pairs(), " pairs, ", refused, " exchanges refuse");
-  CHECK(t.pairs() == 0);
+  CHECK(t.pairs() == 12 * 12);
   CHECK(refused == 0);
 }
 
 TEST_CASE("memories: every one over exchanges that remember, weigh or vote themselves") {
   memory_table t;
-  t.check(compressed_by(two_sided{.down = sign{.block = 64}, .memory = error_feedback{}}));
-  t.check(compressed_by(sign{.block = 64}, two_sided{.down = sign{.block = 64}, .memory = error_feedback{}}));
+  t.check({compressed_by(two_sided{.down = sign{.block = 64}, .memory = error_feedback{}}),
+           compressed_by(sign{.block = 64}, two_sided{.down = sign{.block = 64}, .memory = error_feedback{}})});
   t.check(
       compressed_by(top_k{.density = 0.1}, parameter_server{.down = sign{.block = 64}, .memory = error_feedback{}}));
-  t.check(compressed_by(top_k{.density = 0.1}, ok_top_k{.period = 2, .rebalance = 3}));
-  t.check(compressed_by(top_k{.density = 0.1}, automatic{}));
-  t.check(compressed_by(sign_bits{}, majority_vote{}));
+  t.check({compressed_by(top_k{.density = 0.1}, ok_top_k{.period = 2, .rebalance = 3}),
+           compressed_by(top_k{.density = 0.1}, automatic{}), compressed_by(sign_bits{}, majority_vote{})});
   MESSAGE(t.pairs(), " pairs, ", t.refused(), " refused");
   CHECK(t.pairs() == 5 * 12 + 2);
   CHECK(t.refused() == 10);

@@ -24,28 +24,22 @@ using namespace gradpress::test;
 
 TEST_CASE("memories: every one with every projector") {
   memory_table t;
-  t.check(exactly_by(identity{}));
-  t.check(compressed_by(low_rank{.rank = 2}));
-  t.check(compressed_by(low_rank{.rank = 1, .iterations = 2}));
-  t.check(compressed_by(refreshed_low_rank{.rank = 2, .every = 3}));
-  t.check(compressed_by(gram_refreshed_low_rank{.rank = 2, .every = 3}));
-  t.check(compressed_by(alternating_low_rank{.rank = 2}));
-  t.check(compressed_by(random_projection{.rank = 2}));
-  t.check(compressed_by(square_view{low_rank{.rank = 2}}));
-  t.check(compressed_by(svd{.rank = 2}));
-  t.check(compressed_by(spectral_atomo{.budget = 3}));
+  t.check(
+      {exactly_by(identity{}), compressed_by(low_rank{.rank = 2}), compressed_by(low_rank{.rank = 1, .iterations = 2}),
+       compressed_by(refreshed_low_rank{.rank = 2, .every = 3}),
+       compressed_by(gram_refreshed_low_rank{.rank = 2, .every = 3}), compressed_by(alternating_low_rank{.rank = 2}),
+       compressed_by(random_projection{.rank = 2}), compressed_by(square_view{low_rank{.rank = 2}}),
+       compressed_by(svd{.rank = 2}), compressed_by(spectral_atomo{.budget = 3})});
   MESSAGE(t.pairs(), " pairs");
   CHECK(t.pairs() == 10 * 12);
 }
 
 TEST_CASE("memories: every one with projectors before selectors and quantizers") {
   memory_table t;
-  t.check(compressed_by(low_rank{.rank = 2}, bf16{}));
-  t.check(compressed_by(low_rank{.rank = 2}, log_quantizer{}));
-  t.check(compressed_by(low_rank{.rank = 2}, ternary{}));
-  t.check(compressed_by(low_rank{.rank = 2}, top_k{.density = 0.3}));
-  t.check(compressed_by(low_rank{.rank = 2}, random_k{.density = 0.3}));
-  t.check(compressed_by(svd{.rank = 2}, stochastic_int{.bits = 8, .block = 64}));
+  t.check({compressed_by(low_rank{.rank = 2}, bf16{}), compressed_by(low_rank{.rank = 2}, log_quantizer{}),
+           compressed_by(low_rank{.rank = 2}, ternary{}), compressed_by(low_rank{.rank = 2}, top_k{.density = 0.3}),
+           compressed_by(low_rank{.rank = 2}, random_k{.density = 0.3}),
+           compressed_by(svd{.rank = 2}, stochastic_int{.bits = 8, .block = 64})});
   MESSAGE(t.pairs(), " pairs");
   CHECK(t.pairs() == 6 * 12);
 }

@@ -20,29 +20,21 @@ using namespace gradpress::test;
 
 TEST_CASE("memories: every one with every quantizer") {
   memory_table t;
-  t.check(exactly_by(unquantized{}));
-  t.check(compressed_by(bf16{}));
-  t.check(compressed_by(fp16{}));
-  t.check(compressed_by(log_quantizer{.bits = 4}));
-  t.check(compressed_by(one_magnitude{}));
-  t.check(compressed_by(sign{.block = 64}));
-  t.check(compressed_by(sign_bits{}));
-  t.check(compressed_by(stochastic_int{.bits = 4, .block = 64}));
-  t.check(compressed_by(stochastic_int{.bits = 8, .block = 128, .mode = rounding::nearest}));
-  t.check(compressed_by(ternary{}));
-  t.check(compressed_by(ternary8{}));
+  t.check({exactly_by(unquantized{}), compressed_by(bf16{}), compressed_by(fp16{}),
+           compressed_by(log_quantizer{.bits = 4}), compressed_by(one_magnitude{}), compressed_by(sign{.block = 64}),
+           compressed_by(sign_bits{}), compressed_by(stochastic_int{.bits = 4, .block = 64}),
+           compressed_by(stochastic_int{.bits = 8, .block = 128, .mode = rounding::nearest}), compressed_by(ternary{}),
+           compressed_by(ternary8{})});
   MESSAGE(t.pairs(), " pairs");
   CHECK(t.pairs() == 11 * 12);
 }
 
 TEST_CASE("memories: every one with quantizers behind selectors of each kind") {
   memory_table t;
-  t.check(compressed_by(top_k{.density = 0.1}, bf16{}));
-  t.check(compressed_by(top_k{.density = 0.1}, sign{.block = 32}));
-  t.check(compressed_by(top_k{.density = 0.1}, ternary{}));
-  t.check(compressed_by(threshold{.tau = 0.3}, stochastic_int{.bits = 8, .block = 64}));
-  t.check(compressed_by(random_k{.density = 0.1}, bf16{}));
-  t.check(compressed_by(random_k{.density = 0.1}, ternary{}));
+  t.check({compressed_by(top_k{.density = 0.1}, bf16{}), compressed_by(top_k{.density = 0.1}, sign{.block = 32}),
+           compressed_by(top_k{.density = 0.1}, ternary{}),
+           compressed_by(threshold{.tau = 0.3}, stochastic_int{.bits = 8, .block = 64}),
+           compressed_by(random_k{.density = 0.1}, bf16{}), compressed_by(random_k{.density = 0.1}, ternary{})});
   MESSAGE(t.pairs(), " pairs");
   CHECK(t.pairs() == 6 * 12);
 }

@@ -24,31 +24,31 @@ using namespace gradpress::test;
 
 TEST_CASE("memories: every one with every selector") {
   memory_table t;
-  t.check(exactly_by(select_all{}));
-  t.check(compressed_by(top_k{.density = 0.1}));
-  t.check(exactly_by(top_k{.density = 1}));
-  t.check(compressed_by(chunked_top_k{.density = 0.1, .chunk = 64}));
-  t.check(exactly_by(chunked_top_k{.density = 1, .chunk = 64}));
-  t.check(compressed_by(sampled_top_k{.density = 0.1, .sample = 0.5}));
-  t.check(compressed_by(gaussian_k{.density = 0.1}));
-  t.check(compressed_by(sidco{.density = 0.1}));
-  t.check(compressed_by(threshold{.tau = 0.3}));
-  t.check(exactly_by(threshold{.tau = 0}));
-  t.check(compressed_by(adacomp{.bin = 50}));
-  t.check(compressed_by(atomo{.density = 0.3}));
-  t.check(compressed_by(unbiased_sparsifier{.variance = 1}));
-  t.check(compressed_by(unbiased_density{.density = 0.3}));
-  t.check(compressed_by(own_random_k{.density = 0.1}));
-  t.check(exactly_by(own_random_k{.density = 1}));
-  t.check(compressed_by(random_k{.density = 0.1}));
-  t.check(compressed_by(random_k{.density = 0.5, .scaled = true}));
-  t.check(exactly_by(random_k{.density = 1}));
-  t.check(compressed_by(random_block{.density = 0.1}));
-  t.check(exactly_by(random_block{.density = 1}));
-  t.check(compressed_by(leader_top_k{.density = 0.1}));
-  t.check(exactly_by(leader_top_k{.density = 1}));
-  t.check(compressed_by(top_k{.density = 0.1}, elias_fano{}));
-  t.check(compressed_by(threshold{.tau = 0.3}, bitmap_index{}));
+  t.check({exactly_by(select_all{}),
+           compressed_by(top_k{.density = 0.1}),
+           exactly_by(top_k{.density = 1}),
+           compressed_by(chunked_top_k{.density = 0.1, .chunk = 64}),
+           exactly_by(chunked_top_k{.density = 1, .chunk = 64}),
+           compressed_by(sampled_top_k{.density = 0.1, .sample = 0.5}),
+           compressed_by(gaussian_k{.density = 0.1}),
+           compressed_by(sidco{.density = 0.1}),
+           compressed_by(threshold{.tau = 0.3}),
+           exactly_by(threshold{.tau = 0}),
+           compressed_by(adacomp{.bin = 50}),
+           compressed_by(atomo{.density = 0.3}),
+           compressed_by(unbiased_sparsifier{.variance = 1}),
+           compressed_by(unbiased_density{.density = 0.3}),
+           compressed_by(own_random_k{.density = 0.1}),
+           exactly_by(own_random_k{.density = 1}),
+           compressed_by(random_k{.density = 0.1}),
+           compressed_by(random_k{.density = 0.5, .scaled = true}),
+           exactly_by(random_k{.density = 1}),
+           compressed_by(random_block{.density = 0.1}),
+           exactly_by(random_block{.density = 1}),
+           compressed_by(leader_top_k{.density = 0.1}),
+           exactly_by(leader_top_k{.density = 1}),
+           compressed_by(top_k{.density = 0.1}, elias_fano{}),
+           compressed_by(threshold{.tau = 0.3}, bitmap_index{})});
   MESSAGE(t.pairs(), " pairs");
   CHECK(t.pairs() == 25 * 12);
 }

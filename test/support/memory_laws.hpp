@@ -78,7 +78,8 @@ inline doubles sum_of_gradients(std::vector<life> const& all, std::size_t s) {
   for (std::size_t p = 0; p < all.size(); ++p) add_to(sum, table_gradient(p, s));
   return sum;
 }
-inline std::string at_step(std::string const& what, std::size_t s) {
+template <class Step>
+std::string at_step(std::string const& what, Step s) {
   return what + " in step " + std::to_string(s) + "; ";
 }
 /// "" if a and b are equal to `tolerance`, and where that is rounding, relative to the largest number.

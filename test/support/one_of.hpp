@@ -7,7 +7,9 @@
 #include <gradpress/concepts/exchange.hpp>
 #include <gradpress/concepts/feedback.hpp>
 
+#include <concepts>
 #include <string>
+#include <tuple>
 #include <variant>
 
 namespace gradpress::test {
@@ -97,12 +99,18 @@ struct memory_of {
 template <class... X>
 struct way_of {
   std::variant<X...> use;
+  int which = 0;  ///< so that two of them are two lanes
+
+  way_of() = default;
+  template <class Y>
+  requires(std::same_as<Y, X> || ...) way_of(Y const& x) : use(x), which(static_cast<int>(use.index())) {}
 
   static_assert((!keeps_coefficients<X> && ...) && (!weighs_dense<X> && ...) && (delivers_mean<X> && ...));
   static_assert((chunks_tensors<X> || ...) == (chunks_tensors<X> && ...));
 
   using family = gradpress::family::exchange;
   static constexpr std::string_view name = "way_of";
+  static constexpr auto knobs = std::tuple{knob{"which", &way_of::which}};
   static constexpr bool chunked = (chunks_tensors<X> && ...);
 
   static constexpr bool accepts(message_kind) { return true; }
