@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every memory with every exchange, for one compressor of each kind of message, at P = 1 to 9.
+// Every memory over every exchange of whole messages, for one compressor of each kind of message, at P = 1 to 9.
 
 #include <gradpress/exchange/all_gather.hpp>
 #include <gradpress/exchange/all_reduce.hpp>
-#include <gradpress/exchange/automatic.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
-#include <gradpress/exchange/majority_vote.hpp>
-#include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
-#include <gradpress/exchange/scatter_reduce.hpp>
 #include <gradpress/exchange/split_all_gather.hpp>
 #include <gradpress/exchange/split_dense.hpp>
-#include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/project/svd.hpp>
 #include <gradpress/quantize/cast.hpp>
 #include <gradpress/quantize/sign.hpp>
-#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/threshold.hpp>
@@ -42,8 +36,6 @@ std::vector<way> const ways = {all_gather{},
                                split_dense{bf16{}},
                                parameter_server<>{},
                                parameter_server{.down = bf16{}}};
-using chunked_way = way_of<scatter_reduce, two_sided<>, two_sided<bf16>>;
-std::vector<chunked_way> const chunked_ways = {scatter_reduce{}, two_sided<>{}, two_sided{.down = bf16{}}};
 }  // namespace
 
 TEST_CASE("memories: every one over every exchange that gathers, sums or merges whole messages") {
@@ -60,29 +52,4 @@ TEST_CASE("memories: every one over every exchange that gathers, sums or merges 
   MESSAGE(t.pairs(), " pairs, ", refused, " exchanges refuse");
   CHECK(t.pairs() == 36 * 12);
   CHECK(refused == 44);
-}
-
-TEST_CASE("memories: every one over every exchange in chunks") {
-  memory_table t;
-  int refused = 0;
-  t.check(over_ways(chunked_ways, refused));
-  t.check(over_ways(chunked_ways, refused, bf16{}));
-  t.check(over_ways(chunked_ways, refused, sign{.block = 64}));
-  t.check(over_ways(chunked_ways, refused, low_rank{.rank = 2}));
-  MESSAGE(t.pairs(), " pairs, ", refused, " exchanges refuse");
-  CHECK(t.pairs() == 12 * 12);
-  CHECK(refused == 0);
-}
-
-TEST_CASE("memories: every one over exchanges that remember, weigh or vote themselves") {
-  memory_table t;
-  t.check({compressed_by(two_sided{.down = sign{.block = 64}, .memory = error_feedback{}}),
-           compressed_by(sign{.block = 64}, two_sided{.down = sign{.block = 64}, .memory = error_feedback{}})});
-  t.check(
-      compressed_by(top_k{.density = 0.1}, parameter_server{.down = sign{.block = 64}, .memory = error_feedback{}}));
-  t.check({compressed_by(top_k{.density = 0.1}, ok_top_k{.period = 2, .rebalance = 3}),
-           compressed_by(top_k{.density = 0.1}, automatic{}), compressed_by(sign_bits{}, majority_vote{})});
-  MESSAGE(t.pairs(), " pairs, ", t.refused(), " refused");
-  CHECK(t.pairs() == 5 * 12 + 2);
-  CHECK(t.refused() == 10);
 }
