@@ -5,6 +5,7 @@
 /// What each memory promises of a few steps of all ranks, in its own form, and what it is where everything is delivered.
 
 #include <gradpress/feedback/diana.hpp>
+#include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/ef21_sgdm.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/feedback/local_momentum.hpp>

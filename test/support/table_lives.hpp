@@ -20,7 +20,7 @@ namespace gradpress::test {
 struct table_tensor {
   using adder = std::function<void(reducer<gradpress::serial>&, std::string const& name)>;
   std::string text;
-  adder add, twin{};
+  adder add{}, twin{};
 };
 
 /// What P ranks saw of some tensors, and what was wrong whatever their methods.
