@@ -141,9 +141,30 @@ std::string conserved(F const& f, Kept const& kept, std::vector<life> const& all
   }
   return {};
 }
+/// Of this rank's gradient.
+inline double scale_of(momentum_correction const& f, floats const& g, std::size_t P) {
+  auto const size = std::sqrt(squared(g)), limit = f.clip / std::sqrt(static_cast<double>(P));
+  return f.clip > 0 && size > limit ? limit / size : 1.;
+}
+/// And the momentum goes on, but for entries of which anything was delivered, whoever delivered or kept it.
 inline std::string broken_law(momentum_correction const& f, std::vector<life> const& all) {
-  return conserved(
+  auto const bad = conserved(
       f, [](int) { return 1.; }, all);
+  for (std::size_t p = 0; p < all.size() && bad.empty(); ++p)
+    for (std::size_t s = 0; s < life_steps; ++s) {
+      auto const &before = all[p].states[s], &after = all[p].states[s + 1];
+      auto const& g = table_gradient(p, s);
+      auto const a = signal_from(f, all.size(), g, before);
+      auto const scale = scale_of(f, g, all.size());
+      doubles is(g.size()), wanted(g.size());
+      add_to(is, after.at("momentum"));
+      add_to(wanted, before.at("momentum"), f.momentum);
+      add_to(wanted, g, scale * (f.nesterov ? f.momentum : 1));
+      for (std::size_t i = 0; i < g.size(); ++i)
+        if (f.masking && after.at("residual")[i] != a[i]) wanted[i] = 0;
+      if (auto wrong = compare(is, wanted, "another momentum", s); !wrong.empty()) return wrong;
+    }
+  return bad;
 }
 /// And what was applied, with the mean memory, is what plain averaging would have applied.
 inline std::string broken_law(error_feedback const& f, std::vector<life> const& all) {
@@ -292,10 +313,7 @@ inline std::string not_plain(local_momentum const& f, std::vector<life> const& a
 /// Plain SGD with masking, which forgets the momentum of what was delivered; else momentum SGD. Clipped.
 inline std::string not_plain(momentum_correction const& f, std::vector<life> const& all) {
   return update_is(all, [&](doubles g, doubles& u) {
-    double size = 0;
-    for (auto const v : g) size += v * v;
-    auto const limit = f.clip / std::sqrt(static_cast<double>(all.size()));
-    auto const scale = f.clip > 0 && std::sqrt(size) > limit ? limit / std::sqrt(size) : 1.;
+    auto const scale = scale_of(f, floats(g.begin(), g.end()), all.size());
     for (std::size_t i = 0; i < g.size(); ++i) {
       g[i] *= scale;
       u[i] = f.masking ? g[i] : f.nesterov ? f.momentum * (u[i] + g[i]) : f.momentum * u[i] + g[i];

@@ -9,6 +9,7 @@
 
 #include "memory_laws.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <sstream>
 #include <string>
@@ -44,10 +45,10 @@ class table_lives {
   }
   /// The first field that is not the same, and whose.
   [[nodiscard]] std::string difference(std::string const& a, std::string const& b) const {
-    auto const x = fields_of(a), y = fields_of(b);
+    auto x = fields_of(a), y = fields_of(b);
     for (std::size_t t = 0; t < tensors_.size(); ++t)
-      for (auto const& [name, values] : x.at(name_of(t)))
-        if (!identical(values, y.at(name_of(t)).at(name))) return name + " of " + text_of(t);
+      for (auto const& [name, values] : x[name_of(t)])
+        if (!identical(values, y[name_of(t)][name])) return name + " of " + text_of(t);
     return "something beside the fields";
   }
 
@@ -62,7 +63,10 @@ class table_lives {
         : r_(gradpress::serial{}, c, {.seed = 5}), rank_(static_cast<std::size_t>(c.rank())) {
       r_.learning_rate(rate_at(0));
       for (std::size_t t = 0; t < of.tensors_.size(); ++t)
-        if (auto const& how = of.tensors_[t].*add) how(r_, name_of(t)), handles_.push_back({handles_.size()});
+        if (auto const& how = of.tensors_[t].*add) {
+          how(r_, name_of(t));
+          handles_.push_back({handles_.size()});  // numbered as they are added
+        }
     }
     reducer<gradpress::serial>* operator->() { return &r_; }
     [[nodiscard]] std::vector<floats> gradients(int s) const {
@@ -115,7 +119,10 @@ class table_lives {
         if (is_poisoned(t)) poison(t, s);
       if (s == foreign) {
         static_cast<void>(one.take(life_steps));
+        one->learning_rate(2 * rate_at(s));  // and somebody looks: memories follow it
+        static_cast<void>(one.file());
         one->rollback();
+        one->learning_rate(rate_at(s));
         expect(files.back(), "a rollback changed ", s);
       }
       updates.push_back(one.take(s));
@@ -160,11 +167,11 @@ class table_lives {
         if (tensors_[t].twin && !identical(u[i++], updates[static_cast<std::size_t>(s)][t]))
           complain("its twin has another update than " + text_of(t), s);
     }
-    auto const mine = fields_of(end), its = fields_of(other.file());
+    auto mine = fields_of(end), its = fields_of(other.file());
     for (std::size_t t = 0; t < tensors_.size(); ++t)
       if (tensors_[t].twin)
-        for (auto const& [name, values] : mine.at(name_of(t)))
-          if (!identical(values, its.at(name_of(t)).at(name)))
+        for (auto const& [name, values] : mine[name_of(t)])
+          if (!identical(values, its[name_of(t)][name]))
             complain("its twin has another " + name + " than " + text_of(t), life_steps);
   }
 
@@ -176,9 +183,11 @@ class table_lives {
         if (errors_[t][p] != errors_[t][0]) complaint_ += "ranks are told different errors of " + text_of(t) + "; ";
         if (!same(lives_[t][p].updates, lives_[t][0].updates)) complaint_ += "replicas of " + text_of(t) + " differ; ";
       }
+      auto const& error = errors_[t][0];
       auto const named = "rank " + std::to_string(culprit(t)) + ": tensor '" + name_of(t) + "'";
-      if (complaint_.empty() && is_poisoned(t) && errors_[t][0].find(named) == std::string::npos)
-        complaint_ = "the error names neither rank nor tensor: " + errors_[t][0];
+      if (complaint_.empty() && is_poisoned(t) &&
+          (error.find(named) == std::string::npos || error.find(": tensor '") != error.rfind(": tensor '")))
+        complaint_ = "the error does not name the one rank and tensor of " + text_of(t) + ": " + error;
     }
   }
 
