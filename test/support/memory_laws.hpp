@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// What each memory promises of a few steps of all ranks, in its own form, and what it is where everything is delivered.
+/// What each memory promises of a few steps of all ranks, in its own form. "" where it holds.
 
 #include <gradpress/feedback/diana.hpp>
 #include <gradpress/feedback/ef21.hpp>
@@ -12,8 +12,7 @@
 #include <gradpress/feedback/loco.hpp>
 #include <gradpress/feedback/momentum_correction.hpp>
 
-#include "memories.hpp"
-#include "two_ways.hpp"
+#include "table_life.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -23,42 +22,6 @@
 
 namespace gradpress::test {
 
-inline constexpr int life_steps = 6;
-/// Rows that fill neither a block nor a chunk.
-inline constexpr shape table_shape{40, 13};
-/// Powers of two: a memory that follows them is multiplied without rounding.
-inline double rate_at(int s) { return s < 2 ? 0.5 : s < 4 ? 0.125 : 0.25; }
-
-/// Sanitizers slow threads down by a factor of ten, and see with few ranks what they see with many.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr int table_worlds[] = {1, 2, 3, 5};
-#else
-inline constexpr int table_worlds[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
-#endif
-
-using named_floats = std::map<std::string, floats>;
-
-/// What one rank saw of a tensor: of step s the update, and what was kept before it; last, what was kept in the end.
-struct life {
-  std::vector<floats> updates;
-  std::vector<named_floats> states;
-};
-/// Rank p's gradient of step s, of all tensors, made once; s = life_steps is of a step that is taken back.
-inline floats const& table_gradient(std::size_t p, std::size_t s) {
-  static auto const all = [] {
-    std::vector<std::vector<floats>> made(std::end(table_worlds)[-1]);
-    for (std::size_t rank = 0; rank < made.size(); ++rank)
-      for (int step = 0; step <= life_steps; ++step)
-        made[rank].push_back(gradient_at(static_cast<int>(rank), step, table_shape.size()));
-    return made;
-  }();
-  return all[p][s];
-}
-
-using doubles = std::vector<double>;
-inline void add_to(doubles& sum, floats const& x, double factor = 1) {
-  for (std::size_t i = 0; i < x.size(); ++i) sum[i] += factor * static_cast<double>(x[i]);
-}
 /// Sums over the ranks of one field, before step s.
 inline doubles sum_of(std::vector<life> const& all, std::size_t s, std::string const& field) {
   doubles sum(all[0].updates[0].size());
@@ -79,27 +42,6 @@ inline doubles sum_of_gradients(std::vector<life> const& all, std::size_t s) {
   for (std::size_t p = 0; p < all.size(); ++p) add_to(sum, table_gradient(p, s));
   return sum;
 }
-template <class Step>
-std::string at_step(std::string const& what, Step s) {
-  return what + " in step " + std::to_string(s) + "; ";
-}
-/// "" if a and b are equal to `tolerance`, and where that is rounding, relative to the largest number.
-inline std::string compare(doubles const& a, doubles const& b, doubles const& tolerance, std::string const& what,
-                           std::size_t s) {
-  for (std::size_t i = 0; i < a.size(); ++i)
-    if (!(std::abs(a[i] - b[i]) <= tolerance[i]))
-      return at_step(what + ": element " + std::to_string(i) + " is " + std::to_string(a[i]) + " and should be " +
-                         std::to_string(b[i]),
-                     s);
-  return {};
-}
-inline std::string compare(doubles const& a, doubles const& b, std::string const& what, std::size_t s,
-                           double tolerance = 4e-6) {
-  double top = 1;
-  for (auto const v : b) top = std::max(top, std::abs(v));
-  return compare(a, b, doubles(a.size(), tolerance * top), what, s);
-}
-
 /// The signal that a memory with these fields makes of a gradient.
 template <class F>
 floats signal_from(F const& f, std::size_t P, floats const& gradient, named_floats const& before) {
@@ -270,57 +212,5 @@ inline std::string broken_law(local_momentum const& f, std::vector<life> const& 
   return averages(1 - f.beta, "momentum", all);
 }
 inline std::string broken_law(no_feedback const&, std::vector<life> const&) { return {}; }
-
-// ---- the plain form: what the update is where everything is delivered ------------------------------------------------
-
-/// The mean of what each rank makes of its own gradients, step by step.
-template <class Rank>
-std::string update_is(std::vector<life> const& all, Rank const& rank) {
-  auto const n = all[0].updates[0].size();
-  std::vector<doubles> mean(life_steps, doubles(n));
-  for (std::size_t p = 0; p < all.size(); ++p) {
-    doubles kept(n);
-    for (std::size_t s = 0; s < life_steps; ++s) {
-      doubles g(n);
-      add_to(g, table_gradient(p, s));
-      auto const sent = rank(g, kept);
-      for (std::size_t i = 0; i < n; ++i) mean[s][i] += sent[i] / static_cast<double>(all.size());
-    }
-  }
-  for (std::size_t s = 0; s < life_steps; ++s) {
-    doubles is(n);
-    add_to(is, all[0].updates[s]);
-    if (auto bad = compare(is, mean[s], "where everything is delivered the update is another", s, 1e-5); !bad.empty())
-      return bad;
-  }
-  return {};
-}
-/// Plain averaging: error_feedback, loco, ef21, diana, none.
-template <class F>
-std::string not_plain(F const&, std::vector<life> const& all) {
-  return update_is(all, [](doubles const& g, doubles&) { return g; });
-}
-inline std::string averaged(double share, std::vector<life> const& all) {
-  return update_is(all, [&](doubles const& g, doubles& m) {
-    for (std::size_t i = 0; i < g.size(); ++i) m[i] += share * (g[i] - m[i]);
-    return m;
-  });
-}
-inline std::string not_plain(ef21_sgdm const& f, std::vector<life> const& all) { return averaged(f.eta, all); }
-inline std::string not_plain(local_momentum const& f, std::vector<life> const& all) {
-  return averaged(1 - f.beta, all);
-}
-/// Plain SGD with masking, which forgets the momentum of what was delivered; else momentum SGD. Clipped.
-inline std::string not_plain(momentum_correction const& f, std::vector<life> const& all) {
-  return update_is(all, [&](doubles g, doubles& u) {
-    auto const scale = scale_of(f, floats(g.begin(), g.end()), all.size());
-    for (std::size_t i = 0; i < g.size(); ++i) {
-      g[i] *= scale;
-      u[i] = f.masking ? g[i] : f.nesterov ? f.momentum * (u[i] + g[i]) : f.momentum * u[i] + g[i];
-      g[i] = f.nesterov && !f.masking ? u[i] + g[i] : u[i];
-    }
-    return g;
-  });
-}
 
 }  // namespace gradpress::test

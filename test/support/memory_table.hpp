@@ -20,6 +20,7 @@
 
 #include "memory_laws.hpp"
 #include "one_of.hpp"
+#include "plain_forms.hpp"
 #include "table_lives.hpp"
 
 #include <algorithm>

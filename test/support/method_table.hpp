@@ -8,6 +8,7 @@
 #include <gradpress/method/predictive.hpp>
 
 #include "averaging.hpp"
+#include "plain_forms.hpp"
 #include "table_lives.hpp"
 
 #include <string>

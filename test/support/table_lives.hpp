@@ -7,7 +7,8 @@
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/reducer.hpp>
 
-#include "memory_laws.hpp"
+#include "table_life.hpp"
+#include "two_ways.hpp"
 
 #include <algorithm>
 #include <functional>
