@@ -265,10 +265,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   void visit(context const& ctx, visitor const& v) override {
     settle(ctx);
     empty = false;  // whoever visits may write
-    basis.visit(v);
-    memory.visit(v);
-    if (in_model_units()) v("learning_rate", rate);
-    meeting.visit(v);
+    names_apart<Exec> apart(v);
+    basis.visit(apart.of(Pr::name));
+    memory.visit(apart.of(F::name));
+    if (in_model_units()) apart("learning_rate", rate);
+    meeting.visit(apart.of(X::name));
   }
 
   buffer<Exec> residual([[maybe_unused]] context const& ctx) override {

@@ -13,6 +13,7 @@
 #include <gradpress/exchange/two_sided.hpp>
 #include <gradpress/feedback/ef21.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/feedback/loco.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/project/svd.hpp>
 #include <gradpress/quantize/sign_bits.hpp>
@@ -74,6 +75,12 @@ auto const method = compress_with(stochastic_int{}, majority_vote{});
 auto const method = compress_with(top_k{}, sign_bits{}, majority_vote{});
 #elif defined(CASE_VOTE_REMEMBERED)         // expect: of what the ranks sent, so a memory cannot know what is missing
 auto const method = compress_with(sign_bits{}, error_feedback{}, majority_vote{});
+#elif defined(CASE_VOTE_MIRRORED)           // expect: of what the ranks sent, so a memory cannot know what is missing
+auto const method = compress_with(sign_bits{}, ef21{}, majority_vote{});
+#elif defined(CASE_VOTE_FADING)             // expect: of what the ranks sent, so a memory cannot know what is missing
+auto const method = compress_with(sign_bits{}, loco{}, majority_vote{});
+#elif defined(CASE_SERVER_PROJECTED)        // expect: compress_with: this exchange remembers coefficients
+auto const method = compress_with(low_rank{}, parameter_server{.down = stochastic_int{}, .memory = error_feedback{}});
 #elif defined(CASE_VOTE_PROJECTED)          // expect: of what the ranks sent, element by element; use it without a
 auto const method = compress_with(low_rank{}, sign_bits{}, majority_vote{});
 #elif defined(CASE_DOUBLING_QUANTIZED)      // expect: recursive_doubling: adds sparse floats

@@ -4,6 +4,8 @@
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/feedback/ef21.hpp>
+#include <gradpress/feedback/loco.hpp>
+#include <gradpress/project/refreshed_low_rank.hpp>
 #include <gradpress/recipes.hpp>
 #include <gradpress/select/random_k.hpp>
 
@@ -45,6 +47,22 @@ std::vector<reducer<gradpress::serial>::tensor> add_all(reducer<gradpress::seria
   return h;
 }
 }  // namespace
+
+TEST_CASE("reducer: policies of one method may keep fields of the same name") {
+  self_communicator alone;
+  auto const method = compress_with(refreshed_low_rank{.rank = 2, .every = 3}, loco{.reset_every = 4});
+  reducer a{gradpress::serial{}, alone}, b{gradpress::serial{}, alone};
+  std::vector const ha{a.add("w", 30, 20, method)}, hb{b.add("w", 30, 20, method)};
+  std::vector<float> ignored, through, resumed;
+  train(a, ha, 0, 0, 2, ignored);
+  std::stringstream file;
+  a.save(file);
+  CHECK(file.str().find("loco.age") != std::string::npos);
+  train(a, ha, 0, 2, 8, through);  // over a refresh and a reset, which come at different ages
+  b.load(file);
+  train(b, hb, 0, 2, 8, resumed);
+  CHECK(resumed == through);
+}
 
 TEST_CASE("reducer: save, load and go on equals never having stopped, bit for bit, in any registration order") {
   run_ranks(P, [](thread_communicator& c) {

@@ -13,8 +13,9 @@
 
 namespace gradpress::test {
 
-/// A field of a checkpoint, by the layout of docs/wire.md; empty if there is none of this name.
-inline floats field_of(std::string const& file, std::string const& name) {
+/// The fields of a checkpoint, tensor by tensor, by the layout of docs/wire.md.
+inline std::map<std::string, std::map<std::string, floats>> fields_of(std::string const& file) {
+  std::map<std::string, std::map<std::string, floats>> all;
   std::size_t at = 4 + 4 + 4 + 4 + 8 + 8;
   auto const number = [&](auto v) {
     std::memcpy(&v, file.data() + at, sizeof v);
@@ -22,8 +23,8 @@ inline floats field_of(std::string const& file, std::string const& name) {
     return static_cast<std::size_t>(v);
   };
   for (auto left = number(std::uint64_t{}); left > 0; --left) {
-    std::string text;
-    for (int i = 0; i < 3; ++i) {  // tensor, method, field
+    std::string texts[3];
+    for (auto& text : texts) {  // tensor, method, field
       auto const size = number(std::uint32_t{});
       text = file.substr(at, size);
       at += size;
@@ -31,8 +32,14 @@ inline floats field_of(std::string const& file, std::string const& name) {
     floats values(number(std::uint64_t{}));
     if (!values.empty()) std::memcpy(values.data(), file.data() + at, 4 * values.size());
     at += 4 * values.size();
-    if (text == name) return values;
+    all[texts[0]][texts[2]] = std::move(values);
   }
+  return all;
+}
+/// One of them, of whichever tensor has it first; empty if there is none of this name.
+inline floats field_of(std::string const& file, std::string const& name) {
+  for (auto const& [tensor, fields] : fields_of(file))
+    if (auto const found = fields.find(name); found != fields.end()) return found->second;
   return {};
 }
 

@@ -7,9 +7,13 @@
 #include <gradpress/core/knobs.hpp>
 #include <gradpress/core/step.hpp>
 
+#include <algorithm>
 #include <functional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace gradpress {
 
@@ -105,6 +109,30 @@ class coder {
   /// Chunked exchanges, at chunk p's owner: encodes a mean by the method's quantizer; the owner's memory takes what this
   /// loses. `mean` is workspace then.
   virtual void recode(step<Exec> const&, int p, view<Exec> mean, bytes<Exec> out) = 0;
+};
+
+/// Passes on what the policies of one method keep, one policy after the other. A name that one before it has already is
+/// preceded by its policy's: "loco.age". So a checkpoint tells them apart, whoever wrote the policies.
+template <class Exec>
+class names_apart {
+  typename coder<Exec>::visitor const* to_;
+  std::vector<std::string> before_, here_;
+  std::string_view policy_;
+
+ public:
+  explicit names_apart(typename coder<Exec>::visitor const& to) : to_(&to) {}
+  /// What follows is of this policy.
+  names_apart& of(std::string_view policy) {
+    before_.insert(before_.end(), here_.begin(), here_.end());
+    here_.clear();
+    policy_ = policy;
+    return *this;
+  }
+  void operator()(char const* name, buffer<Exec> values) {
+    here_.emplace_back(name);
+    bool const taken = std::find(before_.begin(), before_.end(), name) != before_.end();
+    (*to_)(taken ? (std::string(policy_) + '.' + name).c_str() : name, values);
+  }
 };
 
 }  // namespace gradpress

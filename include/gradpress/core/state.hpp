@@ -12,7 +12,8 @@
 /// | `s.visit(v)`                   | `v(name, buffer)` for everything a checkpoint keeps; tentative fields are left out |
 /// | `s.undo()`                     | optional: takes the last commit back; the reducer calls it at most once a commit  |
 ///
-/// A policy that does not remember declares nothing.
+/// A policy that does not remember declares nothing. Names need only differ inside a policy: one that another policy of
+/// the method has already reaches a checkpoint as "policy.name".
 
 #include <gradpress/core/step.hpp>
 
