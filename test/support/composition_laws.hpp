@@ -173,9 +173,11 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
       total += static_cast<std::uint64_t>(P) * (16 + 32 + 4 * case_tensors().size()) + body;
       total += std::same_as<X, split_all_gather> ? 16 + 32 + parts : 32 + rounded;
     }
-    if constexpr (std::same_as<X, ok_top_k>) {  // regions, sizes and parts, size and what passed
+    if constexpr (std::same_as<X,
+                               ok_top_k>) {  // regions, sizes and parts, counts and what passed, and a piece of it all
       auto const tensors = case_tensors().size(), ranks = static_cast<std::size_t>(P);
-      total += 32 + 4 * (ranks - 1) * tensors + ranks * (16 + 32 + 4 * tensors) + body + 16 + 32 + 4 * tensors + body;
+      auto const passed = 32 + 4 * tensors + body;
+      total += 32 + 4 * (ranks - 1) * tensors + ranks * (16 + 32 + 4 * tensors) + body + 8 + 4 * tensors + 2 * passed;
     }
     if constexpr (std::same_as<X, gtop_k>) {
       std::uint64_t sends = rank == 0 ? 0 : 1;                                      // once up
