@@ -121,6 +121,7 @@ int main(int argc, char** argv) {
         s.add(sampled_top_k{.density = d});
         s.add(gaussian_k{.density = d});
         s.add(sidco{.density = d});
+        s.add(sidco{.density = d, .fit = tail_fit::pareto});
         s.add(own_random_k{.density = d});
         s.add(unbiased_density{.density = d});
         s.add(atomo{.density = d});

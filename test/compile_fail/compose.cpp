@@ -29,20 +29,32 @@ using namespace gradpress;
 
 #if defined(CASE_NOT_A_POLICY)  // expect: compress_with: every argument must be a policy
 auto const method = compress_with(top_k{}, 3);
-#elif defined(CASE_TWICE)                   // expect: compress_with: two policies of the same family
+#elif defined(CASE_TWICE)                     // expect: compress_with: two policies of the same family
 auto const method = compress_with(top_k{}, threshold{});
-#elif defined(CASE_ALL_REDUCE_OWN_SUPPORT)  // expect: all_reduce: these messages do not add up
+#elif defined(CASE_ALL_REDUCE_OWN_SUPPORT)    // expect: all_reduce: these messages do not add up
 auto const method = compress_with(top_k{}, all_reduce{});
-#elif defined(CASE_ALL_REDUCE_CODES)        // expect: all_reduce: these messages do not add up
+#elif defined(CASE_ALL_REDUCE_CODES)          // expect: all_reduce: these messages do not add up
 auto const method = compress_with(stochastic_int{}, all_reduce{});
-#elif defined(CASE_GTOP_K_QUANTIZED)        // expect: gtop_k: merges sparse float streams of fixed size
+#elif defined(CASE_GTOP_K_QUANTIZED)          // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(top_k{}, stochastic_int{}, gtop_k{});
-#elif defined(CASE_GTOP_K_VARIABLE)         // expect: gtop_k: merges sparse float streams of fixed size
+#elif defined(CASE_GTOP_K_VARIABLE)           // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(threshold{}, gtop_k{});
-#elif defined(CASE_GTOP_K_DENSE)            // expect: gtop_k: merges sparse float streams of fixed size
+#elif defined(CASE_GTOP_K_DENSE)              // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(gtop_k{});
-#elif defined(CASE_GTOP_K_CODED)            // expect: gtop_k: merges sparse float streams of fixed size
+#elif defined(CASE_GTOP_K_CODED)              // expect: gtop_k: merges sparse float streams of fixed size
 auto const method = compress_with(top_k{}, bitmap_index{}, gtop_k{});
+#elif defined(CASE_GATHER_TOP_K_CODED)        // expect: gather_top_k: adds sparse float streams of fixed size
+auto const method = compress_with(top_k{}, elias_fano{}, gather_top_k{});
+#elif defined(CASE_OK_TOP_K_CODED)            // expect: ok_top_k: adds sparse float streams of fixed size
+auto const method = compress_with(top_k{}, local_index{}, ok_top_k{});
+#elif defined(CASE_DOUBLING_CODED)            // expect: recursive_doubling: adds sparse floats
+auto const method = compress_with(top_k{}, smallest_index{}, recursive_doubling{});
+#elif defined(CASE_SPLIT_CODED)               // expect: split_all_gather: adds sparse floats
+auto const method = compress_with(threshold{}, elias_fano{}, split_all_gather{});
+#elif defined(CASE_SPLIT_DENSE_CODED)         // expect: split_dense: adds sparse floats
+auto const method = compress_with(top_k{}, bitmap_index{}, split_dense{});
+#elif defined(CASE_ALL_REDUCE_CODED_INDICES)  // expect: all_reduce: these messages do not add up
+auto const method = compress_with(top_k{}, elias_fano{}, all_reduce{});
 #elif defined(CASE_CODED_WITHOUT_INDICES)  // expect: compress_with: an index code needs a selector with its own support
 auto const method = compress_with(random_k{}, elias_fano{});
 #elif defined(CASE_GATHER_TOP_K_QUANTIZED)  // expect: gather_top_k: adds sparse float streams of fixed size

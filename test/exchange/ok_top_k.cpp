@@ -24,9 +24,11 @@ floats gradient_in(int rank, int step, std::size_t n) {
 struct history {
   std::vector<floats> updates, memories;
   std::vector<std::uint64_t> sent, received;  ///< a step
+  std::vector<std::uint64_t> gathered;        ///< a step: what this rank handed to the gather of sums
 };
-template <class X>
-std::vector<history> train(int P, std::size_t n, double density, int steps, X exchange) {
+template <class X, class Gradient = floats (*)(int, int, std::size_t)>
+std::vector<history> train(int P, std::size_t n, double density, int steps, X exchange,
+                           Gradient const& gradient = gradient_in) {
   std::vector<history> all(static_cast<std::size_t>(P));
   run_ranks(P, [&](thread_communicator& c) {
     auto& h = all[static_cast<std::size_t>(c.rank())];
@@ -34,13 +36,14 @@ std::vector<history> train(int P, std::size_t n, double density, int steps, X ex
     reducer r{serial{}, comm};
     auto const w = r.add("w", n, 1, compress_with(top_k{.density = density}, error_feedback{}, exchange));
     for (int s = 0; s < steps; ++s) {
-      auto g = gradient_in(c.rank(), s, n);
+      auto g = gradient(c.rank(), s, n);
       r.reset_statistics();
       comm.reset();
       r.average(w, std::span(g));
       h.updates.push_back(g);
       h.sent.push_back(r.stats().bytes_sent);
       h.received.push_back(comm.received() - 96 * static_cast<std::uint64_t>(P - 1));  // agreement and vote
+      h.gathered.push_back(comm.counts().count("all_gather_v") > 0 ? comm.counts().at("all_gather_v").bytes : 0);
       r.visit(w, [&](char const* name, auto const& b) {
         if (std::string_view(name) == "residual") h.memories.push_back(copied(b));
       });
@@ -119,10 +122,80 @@ TEST_CASE("exchange::ok_top_k: regions follow the entries, and messages stay eve
   }
 }
 
+namespace {
+/// Checks replicas and conservation of every step.
+template <class Gradient>
+void check_kept_together(std::vector<history> const& all, int steps, std::size_t n, Gradient const& gradient,
+                         double tolerance) {
+  std::vector<floats> memories(all.size(), floats(n));
+  for (int s = 0; s < steps; ++s) {
+    auto const at = static_cast<std::size_t>(s);
+    CAPTURE(s);
+    step_of_ranks step;
+    std::vector<floats> signals;
+    for (std::size_t p = 0; p < all.size(); ++p) {
+      CHECK(identical(all[p].updates[at], all[0].updates[at]));
+      signals.push_back(plus(gradient(static_cast<int>(p), s, n), memories[p]));
+      memories[p] = all[p].memories[at];
+      step.memories.push_back({{"residual", memories[p]}});
+    }
+    step.updates.assign(all.size(), all[0].updates[at]);
+    CHECK(vanished(signals, step) < tolerance);
+  }
+}
+}  // namespace
+
+TEST_CASE("exchange::ok_top_k: nothing vanishes, and 6 k words arrive on average, for 1 to 9 ranks") {
+  constexpr std::size_t n = 3000, k = 60;
+  constexpr int steps = 14;
+  for (int P = 1; P <= 9; ++P) {
+    CAPTURE(P);
+    auto const all = train(P, n, 0.02, steps, ok_top_k{.period = 5, .rebalance = 3});
+    check_kept_together(all, steps, n, gradient_in, 0.01);
+    auto const ranks = static_cast<std::uint64_t>(P), heads = 132 * ranks + 4 * ranks * ranks;  // with regions
+    for (std::size_t s = 1; s < steps; ++s) {
+      if (s % 5 == 0) continue;
+      std::uint64_t received = 0;
+      for (auto const& h : all) received += h.received[s];
+      CHECK(received <= ranks * (6 * 4 * k + heads));
+    }
+  }
+}
+
+TEST_CASE("exchange::ok_top_k: a region that has more than its share hands it on to the others") {
+  constexpr std::size_t n = 8000, k = 80, P = 8;
+  auto const gradient = [](int rank, int step, std::size_t) {
+    floats g(n);
+    auto const p = static_cast<std::size_t>(rank);
+    for (std::size_t i = 0; i < k; ++i) {
+      if (step == 0) g[100 * i] = 1;  // ten in each region; the threshold is 8
+      if (step == 1) g[i] = 2;        // all in the first
+      if (step == 2) g[i < 60 ? 100 + 70 * p + i : 1000 * (1 + i % 7) + 20 * p + i % 20] = 99;  // 640 that all pass
+    }
+    return g;
+  };
+  auto const all = train(P, n, 0.01, 3, ok_top_k{}, gradient);
+  check_kept_together(all, 3, n, gradient, 1e-6);
+  for (auto const& u : all[0].updates) CHECK(entries(u) == k);
+  auto const sum_of = [&](std::size_t step) {
+    std::uint64_t sum = 0;
+    for (auto const& h : all) sum += h.gathered[step];
+    return sum;
+  };
+  CHECK(sum_of(1) == P * 36 + 8 * k);
+  CHECK(sum_of(2) <= P * 36 + 8 * (2 * k + P));
+  CHECK(sum_of(2) >= P * 36 + 8 * 2 * k);
+  for (std::size_t const step : {1u, 2u})
+    for (auto const& h : all) CHECK(h.gathered[step] <= 2 * ((sum_of(step) + P - 1) / P));
+  for (auto const& h : all) CHECK(h.gathered[1] <= (sum_of(1) + 4 * P) / P);
+  // the fullest region alone is cut: what others have passes whole
+  for (std::size_t i = 1000; i < n; ++i) CHECK((all[0].memories[2][i] == 0 || all[0].memories[2][i] == 99.f));
+}
+
 TEST_CASE("exchange::ok_top_k: a rollback, a failed step and a checkpoint leave threshold and regions as they were") {
   constexpr std::size_t n = 3000;
   auto const method = compress_with(top_k{.density = 0.02}, error_feedback{}, ok_top_k{.period = 5, .rebalance = 3});
-  run_ranks(3, [&](thread_communicator& c) {
+  auto const check = [&](thread_communicator& c) {
     reducer r{serial{}, c}, other{serial{}, c};
     auto const w = r.add("w", n, 1, method), v = other.add("w", n, 1, method);
     auto const run = [&](auto& red, auto t, int s) {
@@ -145,7 +218,7 @@ TEST_CASE("exchange::ok_top_k: a rollback, a failed step and a checkpoint leave 
     r.rollback();
     demand(saved() == before, "a rollback brings the state back");
     auto poisoned = gradient_in(c.rank(), 7, n);
-    if (c.rank() == 1) poisoned[5] = std::numeric_limits<float>::quiet_NaN();
+    if (c.rank() == c.size() - 1) poisoned[5] = std::numeric_limits<float>::quiet_NaN();
     bool failed = false;
     try {
       r.average(w, std::span(poisoned));
@@ -157,7 +230,14 @@ TEST_CASE("exchange::ok_top_k: a rollback, a failed step and a checkpoint leave 
     other.load(file);
     demand(identical(run(other, v, 7), first), "the step repeats after a load");
     for (int s = 8; s < 12; ++s) demand(identical(run(r, w, s), run(other, v, s)), "and so do those after it");
-  });
+    r.rollback();
+    other.rollback();
+    demand(identical(run(r, w, 11), run(other, v, 11)), "and a step that was taken back");
+  };
+  for (int P = 1; P <= 9; ++P) {
+    CAPTURE(P);
+    CHECK_NOTHROW(run_ranks(P, check));
+  }
 }
 
 TEST_CASE("exchange::ok_top_k: a threshold that was reused decides: without it more is sent") {

@@ -40,11 +40,13 @@ inline constexpr int poisoned_step = 7;
 struct case_tensor {
   std::string name;
   shape dims;
+  std::size_t data = 0;     ///< tensors with the same have the same gradients
+  std::size_t variant = 0;  ///< of a table that has several methods in one reducer
 };
 inline std::vector<case_tensor> const& case_tensors() {
-  static std::vector<case_tensor> const all = {{"n0", {0, 1}},      {"n1", {1, 1}},   {"n31", {31, 1}},
-                                               {"n32", {8, 4}},     {"n33", {3, 11}}, {"n1000", {40, 25}},
-                                               {"n4097", {17, 241}}};
+  static std::vector<case_tensor> const all = {{"n0", {0, 1}, 0},      {"n1", {1, 1}, 1},   {"n31", {31, 1}, 2},
+                                               {"n32", {8, 4}, 3},     {"n33", {3, 11}, 4}, {"n1000", {40, 25}, 5},
+                                               {"n4097", {17, 241}, 6}};
   return all;
 }
 
@@ -96,6 +98,11 @@ inline std::size_t pad4(std::size_t n) { return (n + 3) & ~std::size_t{3}; }
 struct composition {
   using reducer_type = reducer<gradpress::serial>;
   std::string text;
+  std::vector<case_tensor> tensors = case_tensors();
+  int steps = 0;  ///< 0: steps_in(P)
+  int poisoned = poisoned_step;
+  std::size_t poisoned_tensor = 4;  ///< not the last
+  [[nodiscard]] int steps_of(int P) const { return steps > 0 ? steps : steps_in(P); }
   memory_law law = memory_law::none;
   bool fixed_size = true;
   double kept = 1;             ///< an additive memory keeps this much of what was not delivered
@@ -173,9 +180,11 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
       total += static_cast<std::uint64_t>(P) * (16 + 32 + 4 * case_tensors().size()) + body;
       total += std::same_as<X, split_all_gather> ? 16 + 32 + parts : 32 + rounded;
     }
-    if constexpr (std::same_as<X, ok_top_k>) {  // regions, sizes and parts, size and what passed
+    if constexpr (std::same_as<X,
+                               ok_top_k>) {  // regions, sizes and parts, counts and what passed, and a piece of it all
       auto const tensors = case_tensors().size(), ranks = static_cast<std::size_t>(P);
-      total += 32 + 4 * (ranks - 1) * tensors + ranks * (16 + 32 + 4 * tensors) + body + 16 + 32 + 4 * tensors + body;
+      auto const passed = 32 + 4 * tensors + body;
+      total += 32 + 4 * (ranks - 1) * tensors + ranks * (16 + 32 + 4 * tensors) + body + 8 + 4 * tensors + 2 * passed;
     }
     if constexpr (std::same_as<X, gtop_k>) {
       std::uint64_t sends = rank == 0 ? 0 : 1;                                      // once up
@@ -214,7 +223,8 @@ composition describe_composition(compressor<Pr, S, Q, F, X, I> const& c) {
 inline void write_diary(composition const& method, thread_communicator& comm, diary& d) {
   composition::reducer_type r{gradpress::serial{}, comm, {.seed = 5}};
   r.learning_rate(0.1);
-  auto const& tensors = case_tensors();
+  auto const& tensors = method.tensors;
+  auto const bad = method.poisoned_tensor;
   std::vector<composition::reducer_type::tensor> handles;
   for (std::size_t i = 0; i < tensors.size(); ++i) {  // registered in another order on each rank
     auto const& t = tensors[(i + static_cast<std::size_t>(comm.rank())) % tensors.size()];
@@ -228,31 +238,31 @@ inline void write_diary(composition const& method, thread_communicator& comm, di
     for (auto const h : handles) all.push_back(state_of_tensor(r, h));
     return all;
   };
-  for (int s = 0; s < steps_in(comm.size()); ++s) {
+  for (int s = 0; s < method.steps_of(comm.size()); ++s) {
     std::vector<diary::entry> page(tensors.size());
     auto const before = snapshot();
     for (std::size_t i = 0; i < tensors.size(); ++i)
-      page[i].gradient = page[i].update = gradient_of(comm.rank(), s, i, tensors[i].dims.size());
-    if (s == poisoned_step) {  // one rank's NaN, then the same step again without it
+      page[i].gradient = page[i].update = gradient_of(comm.rank(), s, tensors[i].data, tensors[i].dims.size());
+    if (s == method.poisoned) {  // one rank's NaN, then the same step again without it
       auto poisoned = page;
       bool const mine = comm.rank() == comm.size() - 1;
       if (mine)
-        poisoned[4].update[17] =
+        poisoned[bad].update[17] =
             s % 2 == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
-      auto const handed_in = poisoned[4].update;
+      auto const handed_in = poisoned[bad].update;
       for (std::size_t i = 0; i < tensors.size(); ++i) r.stage(handles[i], poisoned[i].update.data());
       try {
         r.average();
         d.complaint = "a NaN on one rank was not reported";
       } catch (non_finite_error const& e) {
         std::string const what = e.what();
-        if (what.find("tensor 'n33'") == std::string::npos ||
+        if (what.find("tensor '" + tensors[bad].name + "'") == std::string::npos ||
             what.find("rank " + std::to_string(comm.size() - 1)) == std::string::npos)
           d.complaint = "the error names neither tensor nor rank: " + what;
       }
       if (snapshot() != before) d.complaint = "a poisoned step changed a memory";
-      if (std::memcmp(poisoned[4].update.data(), handed_in.data(), 4 * handed_in.size()) != 0 ||
-          poisoned[5].update != page[5].update)
+      if (std::memcmp(poisoned[bad].update.data(), handed_in.data(), 4 * handed_in.size()) != 0 ||
+          poisoned[bad + 1].update != page[bad + 1].update)
         d.complaint = "a poisoned step changed a gradient";
     }
     r.reset_statistics();
@@ -314,8 +324,8 @@ inline void check_composition(composition const& method, int P) {
   std::string bad;
   for (auto const& d : ranks)
     if (!d.complaint.empty()) bad = d.complaint;
-  for (int s = 0; s < steps_in(P) && bad.empty(); ++s)
-    for (std::size_t t = 0; t < case_tensors().size(); ++t) {
+  for (int s = 0; s < method.steps_of(P) && bad.empty(); ++s)
+    for (std::size_t t = 0; t < method.tensors.size(); ++t) {
       auto const at = static_cast<std::size_t>(s);
       for (auto const& d : ranks) {
         if (!same_bits(d.pages[at][t].update, ranks[0].pages[at][t].update)) bad = "replicas differ";
@@ -326,7 +336,7 @@ inline void check_composition(composition const& method, int P) {
       double const violation = law_violation(method, ranks, s, t);
       if (!(violation < (method.sums_narrow ? 0.05 : 4e-6)))
         bad = "the memory's law is broken by " + std::to_string(violation) + " in step " + std::to_string(s) +
-              ", tensor " + case_tensors()[t].name;
+              ", tensor " + method.tensors[t].name;
     }
   for (int r = 0; r < P && bad.empty() && method.fixed_size; ++r)
     for (auto const b : ranks[static_cast<std::size_t>(r)].bytes)

@@ -20,7 +20,7 @@ namespace gradpress {
 /// In front of every gathered or merged letter; sums carry none, since it would be summed. Little-endian.
 struct letter_header {
   static constexpr std::uint32_t expected_magic = 0x53525047;  // "GPRS"
-  static constexpr std::uint16_t expected_version = 1;
+  static constexpr std::uint16_t expected_version = 2;
 
   std::uint32_t magic = expected_magic;
   std::uint16_t version = expected_version;

@@ -5,6 +5,7 @@
 /// Exchange: the global top-k of the sum in O(k) traffic, whatever the number of ranks.
 
 #include <gradpress/core/compile_once.hpp>
+#include <gradpress/exchange/even_gather.hpp>
 #include <gradpress/exchange/split_reduce.hpp>
 #include <gradpress/kernel/dense.hpp>
 
@@ -16,19 +17,21 @@ namespace gradpress {
 /// - Network   each rank sends its k entries once and receives about k, then sends about k/P and receives about k, 2 k at
 ///             most: 6 k words on average over the ranks, where a gather brings (P - 1) k entries. In every `period`-th
 ///             step up to P k entries arrive.
-/// - Threshold of the sum, equal on all ranks. What lies below it is not gathered, nor more than 2 k/P + 1 entries of one
-///             region; of what passed the k largest are kept, by (|sum| descending, index ascending), and the smallest of
-///             them is the next threshold. If fewer than k pass, fewer are kept and the next threshold is lower. In every
-///             `period`-th step, and where there is no threshold yet, each owner passes its k largest, and the result is
-///             the exact top-k of the sum.
+/// - Threshold of the sum, equal on all ranks. What lies below it is not gathered, nor more than 2 k + P entries, of which
+///             the fullest regions leave out their smallest; of what passed the k largest are kept, by (|sum| descending,
+///             index ascending), and the smallest of them is the next threshold. If fewer than k pass, fewer are kept and
+///             the next threshold is lower. In every `period`-th step, and where there is no threshold yet, each owner
+///             passes its k largest, and the result is the exact top-k of the sum.
 /// - Regions   boundaries that split each rank's entries evenly, averaged over the ranks in every `rebalance`-th step.
+///             In between, where one region has more than twice its share of what is gathered, entries move to the ranks
+///             that have less before they are gathered.
 /// - Memory    what a rank sent under an index that is not kept returns to its memory; a kept entry is the sum of all ranks
 ///             that sent it. Nothing vanishes.
 /// - State     the threshold and P - 1 boundaries a tensor, in checkpoints, undone by a rollback. Behind a projector of
 ///             several rounds only the last round reuses; earlier ones are exact.
 /// - Source    S. Li, T. Hoefler, Near-Optimal Sparse Allreduce for Distributed Deep Learning, PPoPP 2022. Differs: the
 ///             local selection is the selector's own, exact one; the threshold follows the k-th value instead of being
-///             scaled by a constant; a cut at k; no re-balancing before the gather, which takes messages of any sizes.
+///             scaled by a constant; cuts at 2 k + P before the gather and at k behind it.
 struct ok_top_k {
   int period = 32;     ///< steps from one exact threshold to the next
   int rebalance = 64;  ///< steps from one agreement on regions to the next
@@ -69,7 +72,7 @@ struct ok_top_k {
 
   template <class Exec>
   void run(step<Exec> const& ctx, transport& to, letter<Exec>& l) const {
-    auto const P = static_cast<std::size_t>(to.size()), S = l.sections.size();
+    auto const P = static_cast<std::size_t>(to.size()), r = static_cast<std::size_t>(to.rank()), S = l.sections.size();
     auto const starts = ctx.template scratch<index_t>(S * (P + 1));
     agree_on_regions(ctx, to, l, starts);
     auto const parts = [&](std::size_t i, std::size_t p) {
@@ -85,17 +88,35 @@ struct ok_top_k {
       most += 4 + std::min(8 * k, 4 * n);
       results += sum_stream::bytes_of(k, n);
     }
+    auto const sums = ctx.template scratch<entries>(S);
+    for (std::size_t i = 0; i < S; ++i) sums(i) = add_own(ctx, l.sections[i], {pieces.data() + i * P, P});
+    auto const counts = ctx.template scratch<std::uint32_t>(P * S);  // of rank p's section i: p S + i
+    agree_on_counts(to, l, {sums.data(), S}, counts);
+
     auto const out = l.outbox(std::max(most, results));
     std::size_t size = sizeof(letter_header);
-    for (std::size_t i = 0; i < S; ++i)
-      size += keep_own(ctx, l.sections[i], {pieces.data() + i * P, P}, part(out, size, most - size));
+    l.sizes.assign(P, sizeof(letter_header));
+    for (std::size_t i = 0; i < S; ++i) {
+      auto const limit = quota(ctx, l.sections[i], counts.data() + i, S, P);
+      for (std::size_t p = 0; p < P; ++p)
+        l.sizes[p] += sum_stream::bytes_of(std::min<std::size_t>(counts(p * S + i), limit), parts(i, p).second);
+      auto const& own = sums(i);
+      auto const count = largest(ctx, own.index, own.value, own.count, limit);
+      size += sum_stream::write({own.index, own.value, count}, 0, parts(i, r).second, out.data() + size);
+    }
+    letter<Exec>::seal(ctx, part(out, 0, size));
+    std::size_t total = 0;
+    for (std::size_t p = 0; p < P; ++p) total += l.sizes[p];
+    auto const all = detail::room_for_all(l, P, total, [&](std::size_t i) { return detail::length_of(ctx, l, i); });
+    detail::gather_evenly(to, l, part(out, 0, size), ctx.template scratch<std::byte>(most + 4), all);
 
     auto const kept = ctx.template scratch<sum_stream>(S * P);
     for (std::size_t i = 0; i < S; ++i)
       for (std::size_t p = 0; p < P; ++p) kept(i * P + p) = {.length = parts(i, p).second};
-    detail::gather_sums(
-        ctx, to, l, part(out, 0, size), most, [&](std::size_t i, std::size_t p) { return parts(i, p).second; },
-        [&](std::size_t p, std::size_t i, sum_stream const& s) { kept(i * P + p) = s; });
+    for (std::size_t p = 0, at = 0; p < P; at += l.sizes[p++])
+      detail::read_sums(
+          ctx, l, part(all, at, l.sizes[p]), p, [&](std::size_t i) { return parts(i, p).second; },
+          [&](std::size_t i, sum_stream const& sum) { kept(i * P + p) = sum; });
 
     l.form = arrival_form::sums;
     l.arrived.clear();
@@ -111,6 +132,13 @@ struct ok_top_k {
   }
 
  private:
+  /// Of a sum: ascending indices and values, in scratch.
+  struct entries {
+    index_t* index;
+    float* value;
+    std::size_t count;
+  };
+
   template <class Exec>
   static state<Exec>* state_of_section(step<Exec> const& ctx, typename letter<Exec>::section const& s) {
     return static_cast<state<Exec>*>(s.who->exchange_state(letter<Exec>::context_of(ctx, s)));
@@ -203,10 +231,17 @@ struct ok_top_k {
     return at;
   }
 
-  /// Adds this rank's region, and writes what passes the threshold: at most k entries.
+  /// Is the threshold of the step before used for this section? Alike on all ranks.
   template <class Exec>
-  std::size_t keep_own(step<Exec> const& ctx, typename letter<Exec>::section const& s,
-                       std::span<sum_stream const> pieces, bytes<Exec> out) const {
+  [[nodiscard]] bool reuses(step<Exec> const& ctx, typename letter<Exec>::section const& s) const {
+    auto const* const memory = state_of_section(ctx, s);
+    return memory != nullptr && memory->agreed(0) > 0 && !due(ctx.number, period);
+  }
+
+  /// Adds this rank's region: what passes the threshold, the k largest at most.
+  template <class Exec>
+  entries add_own(step<Exec> const& ctx, typename letter<Exec>::section const& s,
+                  std::span<sum_stream const> pieces) const {
     auto const k = s.size / 8, length = pieces[0].length, room = most_entries(ctx, s, pieces);
     auto const streams = ctx.template scratch<kernel::stream>(pieces.size());
     auto const next = ctx.template scratch<std::size_t>(pieces.size());
@@ -216,11 +251,8 @@ struct ok_top_k {
     auto const index = ctx.template scratch<index_t>(room);
     auto const value = ctx.scratch(room);
     auto count = entries_of(added, 0, index.data(), value.data());
-    auto* const memory = state_of_section(ctx, s);
-    auto most_kept = k;
-    if (memory != nullptr && memory->agreed(0) > 0 && !due(ctx.number, period)) {
-      most_kept = std::min(k, 2 * k / pieces.size() + 1);
-      auto const least = kernel::magnitude(memory->agreed(0));
+    if (reuses(ctx, s)) {
+      auto const least = kernel::magnitude(state_of_section(ctx, s)->agreed(0));
       std::size_t at = 0;
       for (std::size_t i = 0; i < count; ++i) {
         index(at) = index(i);
@@ -229,8 +261,61 @@ struct ok_top_k {
       }
       count = at;
     }
-    count = largest(ctx, index.data(), value.data(), count, most_kept);
-    return sum_stream::write({index.data(), value.data(), count}, 0, length, out.data());
+    return {index.data(), value.data(), largest(ctx, index.data(), value.data(), count, k)};
+  }
+
+  /// How many entries each rank has to send of each section: S counts a rank. Throws `communicator_error` where one
+  /// cannot be: without it this rank cannot take part any longer.
+  template <class Exec>
+  static void agree_on_counts(transport& to, letter<Exec>& l, std::span<entries const> sums,
+                              view<Exec, std::uint32_t> counts) {
+    auto const P = static_cast<std::size_t>(to.size()), S = sums.size(), size = 8 + 4 * S;
+    auto const mine = l.outbox(size), all = l.inbox(P * size);
+    for (std::size_t i = 0; i < S; ++i) {
+      auto const count = static_cast<std::uint32_t>(sums[i].count);
+      std::memcpy(mine.data() + 8 + 4 * i, &count, 4);
+    }
+    auto const check = checksum({mine.data() + 8, 4 * S});
+    std::memcpy(mine.data(), &check, 8);
+    to.all_gather({mine.data(), size}, {all.data(), P * size});
+    l.sent += size;
+    ++l.messages;
+    for (std::size_t p = 0; p < P; ++p) {
+      auto const* const theirs = all.data() + p * size;
+      std::uint64_t expected = 0;
+      std::memcpy(&expected, theirs, 8);
+      bool good = checksum({theirs + 8, 4 * S}) == expected;
+      for (std::size_t i = 0; i < S; ++i) {
+        std::memcpy(&counts(p * S + i), theirs + 8 + 4 * i, 4);
+        good = good && counts(p * S + i) <= l.sections[i].size / 8;
+      }
+      if (!good)
+        throw communicator_error("the numbers of entries that rank " + std::to_string(p) +
+                                 " announced were damaged on their way");
+    }
+  }
+
+  /// The most entries that one rank sends of a section, so that all together send 2 k + P at most where a threshold is
+  /// reused; regions that have fewer leave room to others. counts: that of rank p stands at p * stride.
+  template <class Exec>
+  std::size_t quota(step<Exec> const& ctx, typename letter<Exec>::section const& s, std::uint32_t const* counts,
+                    std::size_t stride, std::size_t P) const {
+    auto const k = s.size / 8, room = 2 * k + P;
+    if (!reuses(ctx, s)) return k;
+    auto const fits = [&](std::size_t each) {
+      std::size_t sum = 0;
+      for (std::size_t p = 0; p < P; ++p) sum += std::min<std::size_t>(counts[p * stride], each);
+      return sum <= room;
+    };
+    std::size_t least = 0, most = k;  // the greatest that fits
+    while (least < most) {
+      auto const middle = (least + most + 1) / 2;
+      if (fits(middle))
+        least = middle;
+      else
+        most = middle - 1;
+    }
+    return least;
   }
 
   /// Of all ranks' entries the k largest, as a sum over the whole tensor; what this rank sent and is not among them
