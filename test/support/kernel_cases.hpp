@@ -22,7 +22,7 @@ namespace gradpress::test {
 /// Runs f once with each path that this machine has; the path is put back afterwards.
 template <class F>
 void for_each_isa(F const& f) {
-  auto const before = kernel::current_isa();
+  auto const before = kernel::detail::isa_slot().load();
   for (auto wanted : {kernel::isa::portable, kernel::isa::avx2, kernel::isa::avx512}) {
     if (kernel::force_isa(wanted) != wanted) {
       MESSAGE("skipped: this machine lacks path ", static_cast<int>(wanted));

@@ -4,6 +4,7 @@
 /// \file
 /// Positions as one bit an element, and back: where most words are 0, little more than a read of the bits.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/types.hpp>
 #include <gradpress/kernel/isa.hpp>
 
@@ -87,7 +88,10 @@ inline void write_bits(index_t const* at, std::size_t k, std::size_t size, std::
 /// k of them at most.
 ///
 /// - Cost  one read of `size` bytes, and one loop of a few operations for every word of 8 bytes that is not 0.
-inline std::size_t read_bits(std::byte const* in, std::size_t size, std::size_t k, index_t* at) noexcept {
+std::size_t read_bits(std::byte const* in, std::size_t size, std::size_t k, index_t* at) noexcept;
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE std::size_t read_bits(std::byte const* in, std::size_t size, std::size_t k, index_t* at) noexcept {
   using namespace detail;
   auto const how = current_isa();
   auto const used_of = [how](std::byte const* piece) {
@@ -107,5 +111,6 @@ inline std::size_t read_bits(std::byte const* in, std::size_t size, std::size_t 
   }
   return found;
 }
+#endif
 
 }  // namespace gradpress::kernel

@@ -66,7 +66,14 @@ namespace detail {
 std::atomic<isa>& isa_slot() noexcept;
 }
 /// What the kernels use: the best of the machine, unless GRADPRESS_ISA=portable|avx2 or `force_isa` says less.
+#if GRADPRESS_BODIES
 inline isa current_isa() noexcept { return detail::isa_slot().load(std::memory_order_relaxed); }
+#else
+__attribute__((
+    error("gradpress: this kernel is compiled where it has no intrinsics; give it its line "
+          "GRADPRESS_ONCE, or GRADPRESS_INLINE in GRADPRESS_BODIES: docs/compiled.md"))) isa
+current_isa() noexcept;
+#endif
 /// For tests: asks for `wanted`, gets at most what the machine has; returns what was set.
 isa force_isa(isa wanted) noexcept;
 
