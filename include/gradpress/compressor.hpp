@@ -22,6 +22,7 @@
 #include <gradpress/feedback/none.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/entries.hpp>
+#include <gradpress/kernel/forming.hpp>
 #include <gradpress/kernel/norm.hpp>
 #include <gradpress/project/identity.hpp>
 #include <gradpress/quantize/none.hpp>
@@ -687,9 +688,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   /// Signal, coefficients, selection: by a fused hook where one fits, else stage by stage. Same bits.
   void prepare(context const& ctx, in<Exec> g) {
     auto const round = ctx.phase / steps;
-    if constexpr (fuses_select) {
-      require(use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest), kept,
-                                      view<Exec>(values)));
+    if constexpr (fuses_select || fuses_form) {
+      require(select_while_making(ctx, g, view<Exec>(rest), view<Exec>(values)));
       a = c = rest;
       x = part(values, 0, kept.count);
       return;
@@ -736,6 +736,14 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
   }
 
+  bool select_while_making(context const& ctx, in<Exec> g, view<Exec> signal, view<Exec> sent) {
+    if constexpr (fuses_select) {
+      return use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), signal, kept, sent);
+    } else if constexpr (fuses_form) {
+      auto const form = use.feedback.form(ctx, g, memory);
+      return use.selector.select_formed(ctx, kernel::forming(form), signal, kept, sent);
+    }
+  }
   bool compensate_and_project(context const& ctx, in<Exec> g) {
     auto const e = in<Exec>(use.feedback.addend(memory));
     auto const signal = view<Exec>(rest), to = view<Exec>(coefficients);
@@ -1031,6 +1039,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       direct && !dense && has_memory && has_addend &&
       requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) {
     { s.select_sum(ctx, v, v, w, k, w) } -> std::same_as<bool>;
+  };
+  static constexpr bool fuses_form = direct && !dense && has_memory && !fuses_select &&
+                                     requires(F const& f, S const& s, context const& ctx, in<Exec> v,
+                                              state_of<F, Exec>& m, view<Exec> w, selection<Exec>& k) {
+    { s.select_formed(ctx, kernel::forming(f.form(ctx, v, m)), w, k, w) } -> std::same_as<bool>;
   };
   static constexpr bool fuses_quantize =
       direct && dense && has_memory && has_addend && !agreeing<Q> &&
