@@ -33,13 +33,25 @@ class forming {
 
 namespace detail {
 
+#if GRADPRESS_X86
+GRADPRESS_AVX2 inline std::size_t put_lines_avx2(float const* piece, std::size_t n, float* out) noexcept {
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    auto const x = _mm256_loadu_ps(piece + i), y = _mm256_loadu_ps(piece + i + 8);
+    _mm256_stream_ps(out + i, x), _mm256_stream_ps(out + i + 8, y);
+  }
+  return i;
+}
+#endif
 /// A piece of n elements that was made in the nearest cache goes to `out`, around the caches if `streaming`. Stores that
 /// come singly between loads would hold up those from the same place of another page: up to ten times slower.
 inline void put_piece(float const* piece, std::size_t n, float* out, [[maybe_unused]] bool streaming) noexcept {
   std::size_t i = 0;
 #if GRADPRESS_X86
-  if (streaming && reinterpret_cast<std::uintptr_t>(out) % 16 == 0)
+  if (streaming && reinterpret_cast<std::uintptr_t>(out) % 64 == 0) {
+    if (current_isa() != isa::portable) i = put_lines_avx2(piece, n, out);
     for (; i + 4 <= n; i += 4) _mm_stream_ps(out + i, _mm_loadu_ps(piece + i));
+  }
 #endif
   std::memcpy(out + i, piece + i, (n - i) * sizeof(float));
 }
