@@ -492,6 +492,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void mean_of(context const& ctx, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
     auto const n = mean.extent(0);
+    bool finite = true;
     if constexpr (chunked) {
       for (std::size_t i = 0; i < messages.size(); ++i) {
         auto const codes = part(messages[i], 0, use.quantizer.code_bytes(n));
@@ -501,13 +502,14 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         else
           accumulate(ctx, codes, 1.f, mean);
       }
-      kernel::divide(ctx.exec, mean.data(), n, static_cast<float>(ctx.world));
+      finite = kernel::divide(ctx.exec, mean.data(), n, static_cast<float>(ctx.world));
     } else if constexpr (Pr::linear) {
       arrival<Exec> const each{messages, arrival_form::each};
       check(ctx, each);
       decode_mean(ctx, each, mean);
+      finite = kernel::all_finite(ctx.exec, mean.data(), n, finite_room(ctx, n));
     }
-    require(kernel::all_finite(ctx.exec, mean.data(), n, finite_room(ctx, n)), "the sum over the ranks overflowed");
+    require(finite, "the sum over the ranks overflowed");
   }
 
   void recode(context const& ctx, int p, view<Exec> mean, bytes<Exec> out) override {
@@ -517,9 +519,18 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       context again = ctx;
       again.part = ctx.world + p;
       clear(out.data() + size, out.extent(0) - size);
-      use.quantizer.encode(again, in<Exec>(mean), part(out, 0, size));
-      if (has_memory && last_phase(ctx)) {  // the owner remembers what the second encoding lost, for all ranks together
-        accumulate(ctx, part(out, 0, size), -1.f, mean);
+      auto const codes = part(out, 0, size);
+      bool const remembered = has_memory && last_phase(ctx);
+      if constexpr (requires { use.quantizer.encode_sum(again, in<Exec>(mean), in<Exec>(), mean, codes); }) {
+        if (remembered)
+          use.quantizer.encode_sum(again, in<Exec>(mean), in<Exec>(), mean, codes);
+        else
+          use.quantizer.encode(again, in<Exec>(mean), codes);
+      } else {
+        use.quantizer.encode(again, in<Exec>(mean), codes);
+        if (remembered) accumulate(ctx, codes, -1.f, mean);
+      }
+      if (remembered) {  // the owner remembers what the second encoding lost, for all ranks together
         kernel::scale_copy(ctx.exec, mean.data(), length, static_cast<float>(ctx.world), mean.data());
         remember(ctx, from, in<Exec>(mean));
       }
