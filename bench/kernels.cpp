@@ -9,6 +9,7 @@
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/low_rank.hpp>
 #include <gradpress/kernel/merge.hpp>
+#include <gradpress/kernel/momentum.hpp>
 #include <gradpress/kernel/orthonormalise.hpp>
 #include <gradpress/kernel/sign.hpp>
 #include <gradpress/kernel/sparse.hpp>
@@ -59,6 +60,28 @@ void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
             if (a[i] != g[i] + e[i]) return false;
           return is_top_k(a.data(), n, at);
         });
+    if (auto const name = "momentum_correction " + percent + " (signal, select, pack, mask)"; h.wants(name)) {
+      array u(n), next(n);
+      fill_gradient(u, 9);
+      kernel::momentum_pass const pass{g.data(), u.data(), e.data(), 0.9f, 1.f, false};
+      h.add(
+          name, 2.5, density < 0.005 ? 2.8 : 0,
+          [&] {
+            kernel::top_k_formed(exec, kernel::momentum_form(pass, next.data(), n), a.data(), n, k, work.data(),
+                                 at.data(), values.data());
+            kernel::subtract_at(exec, a.data(), at.data(), values.data(), k);
+            kernel::momentum_mask_at(exec, pass, a.data(), at.data(), k, next.data());
+          },
+          [&] {
+            std::size_t masked = 0;
+            for (std::size_t i = 0; i < n; ++i) {
+              float const product = pass.mu * u[i], moved = product + g[i];
+              if (next[i] == moved ? a[i] != e[i] + moved : next[i] != 0 || a[i] != 0) return false;
+              masked += next[i] != moved;
+            }
+            return masked <= k && std::is_sorted(at.begin(), at.end());
+          });
+    }
     std::vector<float> sorted(n);
     for (std::size_t i = 0; i < n; ++i) sorted[i] = std::fabs(g[i]);
     std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(k), sorted.end(), std::greater<>());

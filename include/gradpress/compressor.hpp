@@ -17,6 +17,7 @@
 #include <gradpress/encode/sum_stream.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/entries.hpp>
+#include <gradpress/kernel/forming.hpp>
 #include <gradpress/kernel/norm.hpp>
 
 #include <cmath>
@@ -419,6 +420,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void mean_of(context const& ctx, std::span<in_bytes<Exec> const> messages, view<Exec> mean) override {
     auto const n = mean.extent(0);
+    bool finite = true;
     if constexpr (chunked) {
       for (std::size_t i = 0; i < messages.size(); ++i) {
         auto const codes = part(messages[i], 0, use.quantizer.code_bytes(n));
@@ -428,13 +430,14 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         else
           accumulate(ctx, codes, 1.f, mean);
       }
-      kernel::divide(ctx.exec, mean.data(), n, static_cast<float>(ctx.world));
+      finite = kernel::divide(ctx.exec, mean.data(), n, static_cast<float>(ctx.world));
     } else if constexpr (Pr::linear) {
       arrival<Exec> const each{messages, arrival_form::each};
       check(ctx, each);
       decode_mean(ctx, each, mean);
+      finite = kernel::all_finite(ctx.exec, mean.data(), n, finite_room(ctx, n));
     }
-    require(kernel::all_finite(ctx.exec, mean.data(), n, finite_room(ctx, n)), "the sum over the ranks overflowed");
+    require(finite, "the sum over the ranks overflowed");
   }
 
   void recode(context const& ctx, int p, view<Exec> mean, bytes<Exec> out) override {
@@ -444,9 +447,18 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       context again = ctx;
       again.part = ctx.world + p;
       clear(out.data() + size, out.extent(0) - size);
-      use.quantizer.encode(again, in<Exec>(mean), part(out, 0, size));
-      if (has_memory && last_phase(ctx)) {  // the owner remembers what the second encoding lost, for all ranks together
-        accumulate(ctx, part(out, 0, size), -1.f, mean);
+      auto const codes = part(out, 0, size);
+      bool const remembered = has_memory && last_phase(ctx);
+      if constexpr (requires { use.quantizer.encode_sum(again, in<Exec>(mean), in<Exec>(), mean, codes); }) {
+        if (remembered)
+          use.quantizer.encode_sum(again, in<Exec>(mean), in<Exec>(), mean, codes);
+        else
+          use.quantizer.encode(again, in<Exec>(mean), codes);
+      } else {
+        use.quantizer.encode(again, in<Exec>(mean), codes);
+        if (remembered) accumulate(ctx, codes, -1.f, mean);
+      }
+      if (remembered) {  // the owner remembers what the second encoding lost, for all ranks together
         kernel::scale_copy(ctx.exec, mean.data(), length, static_cast<float>(ctx.world), mean.data());
         remember(ctx, from, in<Exec>(mean));
       }
@@ -615,9 +627,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   /// Signal, coefficients, selection: by a fused hook where one fits, else stage by stage. Same bits.
   void prepare(context const& ctx, in<Exec> g) {
     auto const round = ctx.phase / steps;
-    if constexpr (fuses_select) {
-      require(use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), view<Exec>(rest), kept,
-                                      view<Exec>(values)));
+    if constexpr (fuses_select || fuses_form) {
+      require(select_while_making(ctx, g, view<Exec>(rest), view<Exec>(values)));
       a = c = rest;
       x = part(values, 0, kept.count);
       return;
@@ -664,6 +675,14 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
   }
 
+  bool select_while_making(context const& ctx, in<Exec> g, view<Exec> signal, view<Exec> sent) {
+    if constexpr (fuses_select) {
+      return use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), signal, kept, sent);
+    } else if constexpr (fuses_form) {
+      auto const form = use.feedback.form(ctx, g, memory);
+      return use.selector.select_formed(ctx, kernel::forming(form), signal, kept, sent);
+    }
+  }
   bool compensate_and_project(context const& ctx, in<Exec> g) {
     auto const e = in<Exec>(use.feedback.addend(memory));
     auto const signal = view<Exec>(rest), to = view<Exec>(coefficients);
@@ -959,6 +978,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       direct && !dense && has_memory && has_addend &&
       requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) {
     { s.select_sum(ctx, v, v, w, k, w) } -> std::same_as<bool>;
+  };
+  static constexpr bool fuses_form = direct && !dense && has_memory && !fuses_select &&
+                                     requires(F const& f, S const& s, context const& ctx, in<Exec> v,
+                                              state_of<F, Exec>& m, view<Exec> w, selection<Exec>& k) {
+    { s.select_formed(ctx, kernel::forming(f.form(ctx, v, m)), w, k, w) } -> std::same_as<bool>;
   };
   static constexpr bool fuses_quantize =
       direct && dense && has_memory && has_addend && !agreeing<Q> &&

@@ -5,6 +5,7 @@
 /// What every Feedback must do. Call `check_feedback` from the test of a feedback.
 
 #include <gradpress/concepts/feedback.hpp>
+#include <gradpress/kernel/forming.hpp>
 
 #include "../support/guarded.hpp"
 #include "../support/lone_rank.hpp"
@@ -39,6 +40,24 @@ struct remembering {
     else
       CHECK(a.data() == g.data());
     return copied(a);
+  }
+  /// The same signal, made in pieces: out of order, and a few elements twice. Leaves it, and what else it makes, for
+  /// `commit`.
+  floats form(floats const& g) {
+    auto const form = use.form(r.ctx, over(g), state);
+    kernel::forming const make(form);
+    floats a(n, 77.f);
+    auto const piece = [&](std::size_t from, std::size_t to) {
+      floats out(to - from + 1, 55.f);
+      make(from, to, out.data());
+      CHECK(out.back() == 55.f);
+      std::copy_n(out.data(), to - from, a.data() + from);
+    };
+    piece(n / 3, n);
+    piece(0, n / 3);
+    piece(n / 4, n / 2);
+    r.release();
+    return a;
   }
   /// The step stands: `delivered` of the signal arrived, and the mean of all ranks is `mean`. What the update becomes.
   floats commit(floats const& g, floats const& delivered, floats const& mean) {
@@ -98,6 +117,7 @@ void check_feedback(F const& f, memory_factors const& factors = {}) {
       CHECK(identical(m.compensate(g), a));
       if constexpr (requires { m.use.addend(m.state); })
         CHECK(identical(a, plus(g, copied(in<host>(m.use.addend(m.state))))));
+      if constexpr (requires { m.use.form(m.r.ctx, over(g), m.state); }) CHECK(identical(m.form(g), a));
       if (s == 0 && factors.first == 1.f)
         CHECK(identical(plus(a, floats(n)), plus(g, floats(n))));  // empty: the gradient itself
       else if (s == 0)

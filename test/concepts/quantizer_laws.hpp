@@ -116,6 +116,14 @@ void check_hooks(Q const& q, std::size_t n) {
     floats expected(n);
     for (std::size_t i = 0; i < n; ++i) expected[i] = x[i] - values[i];
     CHECK(identical(rest.values(), expected));
+    coded alone{guarded<std::byte>(codes.codes.size()), {}};  // of one vector, in place
+    guarded<float> left(x);
+    bytes<host> const out(alone.codes.get(), alone.codes.size());
+    CHECK(q.encode_sum(r.ctx, in<host>(left.get(), n), in<host>{}, v(left.get(), n), out));
+    r.release();
+    CHECK(left.intact());
+    CHECK(alone.same(codes));
+    CHECK(identical(left.values(), expected));
   }
   if constexpr (requires { q.accumulate(r.ctx, codes.view(), 1.f, v{}); })
     for (float const factor : {1.f, -1.f}) {

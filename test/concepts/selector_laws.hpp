@@ -5,6 +5,7 @@
 /// What every Selector must do, on any data. Call `check_selector` from the test of a selector.
 
 #include <gradpress/concepts/selector.hpp>
+#include <gradpress/kernel/forming.hpp>
 
 #include "../support/guarded.hpp"
 #include "../support/lone_rank.hpp"
@@ -90,29 +91,52 @@ void check_selection(S const& s, floats const& x) {
   }
 }
 
-/// The fused hook, where there is one, against its stages: the same bits.
-template <selector S>
-void check_select_sum(S const& s, std::size_t n) {
+/// A fused hook against its stages: the same bits. fused(ctx, g, e, a, kept, values) is to select from a = g + e.
+template <selector S, class Fused>
+void check_fused(S const& s, std::size_t n, Fused const& fused) {
   using v = view<host>;
-  if constexpr (requires(step<host> const& c, selection<host>& k) {
-                  s.select_sum(c, in<host>{}, in<host>{}, v{}, k, v{});
-                }) {
-    CAPTURE(n);
-    lone_rank r;
-    auto const g = heavy_tailed(n, 2), e = heavy_tailed(n, 3);
-    auto const sum = plus(g, e);
-    guarded<float> a(n), values(s.max_kept(n));
-    selection<host> kept;
-    kept.indices = buffer<host, index_t>("kept", s.max_kept(n));
-    CHECK(s.select_sum(r.ctx, over(g), over(e), v(a.get(), n), kept, v(values.get(), values.size())));
-    r.release();
-    CHECK(a.intact());
-    CHECK(values.intact());
-    CHECK(identical(a.values(), sum));
-    auto const expected = run_select(s, sum, r.ctx).indices;
-    CHECK(std::vector<index_t>(kept.indices.data(), kept.indices.data() + kept.count) == expected);
-    for (std::size_t i = 0; i < expected.size(); ++i) CHECK(bits_of(values[i]) == bits_of(sum[expected[i]]));
-  }
+  CAPTURE(n);
+  lone_rank r;
+  auto const g = heavy_tailed(n, 2), e = heavy_tailed(n, 3);
+  auto const sum = plus(g, e);
+  guarded<float> a(n), values(s.max_kept(n));
+  selection<host> kept;
+  kept.indices = buffer<host, index_t>("kept", s.max_kept(n));
+  CHECK(fused(r.ctx, over(g), over(e), v(a.get(), n), kept, v(values.get(), values.size())));
+  r.release();
+  CHECK(a.intact());
+  CHECK(values.intact());
+  CHECK(identical(a.values(), sum));
+  auto const expected = run_select(s, sum, r.ctx).indices;
+  CHECK(std::vector<index_t>(kept.indices.data(), kept.indices.data() + kept.count) == expected);
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(bits_of(values[i]) == bits_of(sum[expected[i]]));
+}
+
+template <class S>
+inline constexpr bool selects_sums = requires(S const& s, step<host> const& c, in<host> g, view<host> a,
+                                              selection<host>& k) {
+  s.select_sum(c, g, g, a, k, a);
+};
+template <class S>
+inline constexpr bool selects_while_making = requires(S const& s, step<host> const& c, kernel::forming const& f,
+                                                      view<host> a, selection<host>& k) {
+  s.select_formed(c, f, a, k, a);
+};
+/// Calls f(fused) for each fused hook that there is.
+template <selector S, class F>
+void each_fused_hook(S const& s, F const& f) {
+  using v = view<host>;
+  if constexpr (selects_sums<S>)
+    f([&](step<host> const& c, in<host> g, in<host> e, v a, selection<host>& k, v values) {
+      return s.select_sum(c, g, e, a, k, values);
+    });
+  if constexpr (selects_while_making<S>)
+    f([&](step<host> const& c, in<host> g, in<host> e, v a, selection<host>& k, v values) {
+      auto const form = [&](std::size_t from, std::size_t to, float* out) {
+        for (auto i = from; i < to; ++i) *out++ = g(i) + e(i);
+      };
+      return s.select_formed(c, kernel::forming(form), a, k, values);
+    });
 }
 
 template <class S>
@@ -134,6 +158,12 @@ void check_finiteness(S const& s) {
           CAPTURE(at);
           CAPTURE(bad);
           CHECK_FALSE(run_select(s, x, r.ctx).finite);
+          each_fused_hook(s, [&](auto const& fused) {
+            floats a(n), values(s.max_kept(n));
+            selection<host> kept;
+            kept.indices = buffer<host, index_t>("kept", s.max_kept(n));
+            CHECK_FALSE(fused(r.ctx, over(std::as_const(x)), over(heavy_tailed(n)), over(a), kept, over(values)));
+          });
         }
   }
 }
@@ -145,7 +175,7 @@ void check_selector(S const& s) {
     check_selection(s, heavy_tailed(n));
     check_selection(s, floats(n, 0.f));
     check_selection(s, floats(n, -2.5f));
-    check_select_sum(s, n);
+    each_fused_hook(s, [&](auto const& fused) { check_fused(s, n, fused); });
   }
   check_finiteness(s);
 }

@@ -6,11 +6,14 @@
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/reducer.hpp>
+#include <gradpress/select/chunked_top_k.hpp>
 #include <gradpress/select/top_k.hpp>
 
 #include "../concepts/feedback_laws.hpp"
 #include "../support/composition_laws.hpp"
 #include "../support/memories.hpp"
+
+#include <atomic>
 
 using namespace gradpress;
 using namespace gradpress::test;
@@ -125,6 +128,40 @@ TEST_CASE("feedback::momentum_correction: looking where something was sent finds
     check(gtop_k{}, momentum_correction{.nesterov = nesterov});  // others' entries return, too
   }
   check(all_gather{}, momentum_correction{.masking = false});
+}
+
+namespace {
+/// The same, which counts the signals that were written as a whole before anybody looked at them.
+struct counts_signals : momentum_correction {
+  static inline std::atomic<int> calls = 0;
+  template <class Exec, class State>
+  in<Exec> compensate(step<Exec> const& ctx, in<Exec> g, State& s, view<Exec> room) const {
+    ++calls;
+    return momentum_correction::compensate(ctx, g, s, room);
+  }
+};
+struct makes_it_whole : counts_signals {
+  template <class... Any>
+  void form(Any&&...) const = delete;
+};
+}  // namespace
+
+TEST_CASE("feedback::momentum_correction: a selector that makes the signal changes no bit of anything") {
+  for (bool const nesterov : {false, true}) {
+    momentum_correction const f{.nesterov = nesterov, .clip = nesterov ? 2. : 0.};
+    auto const check = [&](auto const& selector, std::size_t size) {
+      auto const run = [&](auto const& memory) { return remember(P, size, 12, compress_with(memory, selector)); };
+      auto const before = counts_signals::calls.load();
+      auto const made = run(counts_signals{f});
+      CHECK(counts_signals::calls == before);
+      CHECK(identical(made, run(makes_it_whole{{f}})));
+      CHECK(counts_signals::calls == before + P * 12);
+    };
+    check(top_k{.density = 0.05}, 30000);  // large enough to be sampled
+    check(top_k{.density = 1}, n);
+    check(chunked_top_k{.density = 0.1, .chunk = 64}, n);
+    check(chunked_top_k{.density = 0.01, .chunk = 5000}, 30000);
+  }
 }
 
 TEST_CASE("feedback::momentum_correction clips the gradient of a rank to its share of the norm") {

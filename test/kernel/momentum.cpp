@@ -34,7 +34,7 @@ void check_all(std::size_t n, std::size_t shift, bool nesterov, float scale) {
   }
   for_each_isa([&] {
     guarded<float> got_next(n, shift), got_a(n, shift);
-    kernel::momentum_signal(host{}, pass, got_next.get(), got_a.get(), n);
+    kernel::form_all(host{}, "test", kernel::momentum_form(pass, got_next.get(), n), got_a.get(), n);
     CHECK(got_next.same(guarded<float>(next)));
     CHECK(got_a.same(guarded<float>(a)));
     std::vector<index_t> at;

@@ -38,6 +38,16 @@ struct outputs {
   }
 };
 
+/// g + e, made piece by piece.
+struct sum_of {
+  float const* g;
+  float const* e;
+  sum_of(float const* left, float const* right) : g(left), e(right) {}
+  void operator()(std::size_t from, std::size_t to, float* out) const {
+    for (auto i = from; i < to; ++i) *out++ = g[i] + e[i];
+  }
+};
+
 std::vector<std::size_t> some_k(std::size_t n) {
   std::vector<std::size_t> k{0, n / 1000, n / 50, n / 3, n};
   if (n > 0) k.push_back(1), k.push_back(n - 1);
@@ -56,13 +66,18 @@ void check_all(data kind, std::size_t n) {
     CAPTURE(k);
     auto const of_x = largest(x.get(), n, k), of_a = largest(a.data(), n, k);
     for_each_isa([&] {
-      outputs plain(n, k), summed(n, k), in_place(n, k);
+      outputs plain(n, k), summed(n, k), in_place(n, k), formed(n, k);
       CHECK(kernel::top_k(host{}, x.get(), n, k, plain.work.data(), plain.indices.data(), plain.values.data()));
       CHECK(plain.are(of_x, x.get()));
       std::vector<float> sum(n + 1, 55.0f);
       CHECK(kernel::top_k_sum(host{}, g.get(), x.get(), sum.data(), n, k, summed.work.data(), summed.indices.data(),
                               summed.values.data()));
       CHECK(summed.are(of_a, a.data()));
+      std::vector<float> whole(n + 1, 55.0f);
+      CHECK(kernel::top_k_formed(host{}, sum_of(g.get(), x.get()), whole.data(), n, k, formed.work.data(),
+                                 formed.indices.data(), formed.values.data()));
+      CHECK(formed.are(of_a, a.data()));
+      CHECK(same_bits(whole, sum));
       CHECK(sum.back() == 55.0f);
       sum.pop_back();
       CHECK(same_bits(sum, a));
@@ -99,6 +114,14 @@ TEST_CASE("top-k is exact above the size from which the sum is streamed") {
                             out.values.data()));
     CHECK(out.are(expected, a.data()));
     CHECK(std::equal(a.begin(), a.end(), sum.get()));
+    for (std::size_t const kept : {k, n / 3}) {  // some of a piece; more than is noted
+      outputs formed(n, kept);
+      sample whole(data::zero, n);
+      CHECK(kernel::top_k_formed(host{}, sum_of(g.get(), e.get()), whole.get(), n, kept, formed.work.data(),
+                                 formed.indices.data(), formed.values.data()));
+      CHECK(formed.are(largest(a.data(), n, kept), a.data()));
+      CHECK(std::equal(a.begin(), a.end(), whole.get()));
+    }
   });
 }
 
@@ -148,6 +171,9 @@ TEST_CASE("an entry that is not finite is noticed wherever it stands, whatever k
               bool complete = true;
               for (std::size_t i = 0; i < n; ++i) complete = complete && (i == at || sum[i] == e[i] + x[i]);
               CHECK(complete);
+              CHECK_FALSE(kernel::top_k_formed(host{}, sum_of(e.get(), x.get()), sum.data(), n, k, out.work.data(),
+                                               out.indices.data(), out.values.data()));
+              CHECK(out.intact());
             }
   });
 }

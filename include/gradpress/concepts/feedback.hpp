@@ -71,6 +71,7 @@ inline constexpr bool can_follow_rate = concepts::has_rescale<F>;
 /// | `f.keep(ctx, g, rest, state)`         | void         | at the commit, if it remembers: `rest` is the signal less what was delivered of it; a buffer that may be swapped into the state, since the coder only needs some buffer back |
 /// | `f.keep_at(ctx, g, rest, at, state)`  | void         | optional: the same, where `rest` can differ from the signal at the positions `at` alone |
 /// | `f.addend(state)`                     | buffer       | optional: the signal is g + addend; permits the fused hooks    |
+/// | `f.form(ctx, g, state)`               | callable     | optional, for what is no such sum: makes the signal piece by piece, see `kernel::forming`: together the bits, also of tentative fields, that `compensate` writes; permits the hooks of selectors |
 /// | `f.may_owe()`                         | bool         | optional, with `addend`: by its knobs, `keep` does nothing but swap; projectors may then defer what leaves the memory |
 /// | `f.apply(ctx, update, state)`         | void         | optional, at the commit: may replace the mean update, or make tentative fields stand |
 /// | `f.undo(rest, state)`                 | void         | takes the last `keep` and `apply` back; with either of them    |

@@ -89,6 +89,7 @@ concept leading = requires(S const s, step<concepts::probe> const& ctx) {
 /// | `typename S::code`        | type         | optional: the quantizer that `compress_with` takes if none is named; any other stays legal |
 /// | `S::knobs`                | tuple        | optional: its public numbers                                         |
 /// | `s.select_sum(ctx, g, e, a, kept, values)` | bool | optional, one pass over memory: a = g + e, kept = select(a), values = a[kept]; false: a is not finite |
+/// | `s.select_formed(ctx, form, a, kept, values)` | bool | optional, the same of any signal: `form`, a `kernel::forming`, makes its elements [from, to), which go to a |
 ///
 /// With `where == shared` and no leader, `select` must not look at x. Laws: test/concepts/selector_laws.hpp.
 template <class S>

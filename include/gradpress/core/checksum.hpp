@@ -26,19 +26,23 @@ GRADPRESS_INLINE std::uint64_t checksum(std::span<std::byte const> data) noexcep
     lane = (lane ^ word) * prime;
     return lane ^ (lane >> 29);
   };
-  std::uint64_t lane[4] = {1, 2, 3, 4};
+  auto const word = [](std::byte const* from) {
+    std::uint64_t w;
+    std::memcpy(&w, from, 8);
+    return w;
+  };
+  std::uint64_t a = 1, b = 2, c = 3, d = 4;  // names, since a compiler may leave an array in memory
   auto const* p = data.data();
   auto left = data.size();
   for (; left >= 32; left -= 32, p += 32) {
-    std::uint64_t w[4];
-    std::memcpy(w, p, 32);
-    for (int i = 0; i < 4; ++i) lane[i] = mix(lane[i], w[i]);
+    a = mix(a, word(p)), b = mix(b, word(p + 8));
+    c = mix(c, word(p + 16)), d = mix(d, word(p + 24));
   }
+  std::uint64_t const lane[4] = {a, b, c, d};
   std::uint64_t tail[4] = {};
   if (left > 0) std::memcpy(tail, p, left);
-  for (int i = 0; i < 4; ++i) lane[i] = mix(lane[i], tail[i]);
   std::uint64_t all = data.size() * prime;
-  for (auto const l : lane) all = mix(all, l);
+  for (int i = 0; i < 4; ++i) all = mix(all, mix(lane[i], tail[i]));
   return mix(all, 0);
 }
 #endif

@@ -59,6 +59,10 @@ struct diana {
     return room;
   }
   template <class Exec, class State>
+  auto form(step<Exec> const&, in<Exec> g, State& s) const {
+    return kernel::difference_form{g.data(), s.mine.data()};
+  }
+  template <class Exec, class State>
   void keep(step<Exec> const& ctx, in<Exec> g, buffer<Exec>& rest, State& s) const {
     // h_i + alpha delivered, where h_i + delivered = g - rest.
     kernel::blend_difference(ctx.exec, share(), s.mine.data(), g.data(), rest.data(), rest.data(), g.extent(0));

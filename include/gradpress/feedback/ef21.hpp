@@ -46,6 +46,10 @@ struct ef21 {
     return room;
   }
   template <class Exec, class State>
+  auto form(step<Exec> const&, in<Exec> g, State& s) const {
+    return kernel::difference_form{g.data(), s.mine.data()};
+  }
+  template <class Exec, class State>
   void keep(step<Exec> const& ctx, in<Exec> g, buffer<Exec>& rest, State& s) const {
     kernel::sub(ctx.exec, g.data(), rest.data(), rest.data(), g.extent(0));  // G_i + delivered = g - rest
     std::swap(s.mine, rest);

@@ -24,7 +24,8 @@ namespace gradpress {
 ///           carry on. Where everything is delivered in each step, nothing is left of momentum: that is plain SGD. Set it
 ///           off while a method is dense, as in a warm-up.
 /// - Clip    scales this rank's gradient of this tensor down to an L2 norm of at most clip / sqrt(P); 0: off.
-/// - Cost    20 bytes an element for the signal; 12 for the mask, 16 with nesterov, but none of it behind a selector.
+/// - Cost    20 bytes an element for the signal, which a selector can make while it selects; 12 for the mask, 16 with
+///           nesterov, but none of it behind a selector.
 /// - Law     additive: the sum over ranks of a equals P times the update plus the sum of v.
 /// - Edges   density 1 without masking is momentum SGD, bit for bit.
 /// - Source  Lin, Han, Mao, Wang, Dally, Deep Gradient Compression, ICLR 2018, sections 3.1 to 3.3 and algorithm 1.
@@ -70,9 +71,13 @@ struct momentum_correction {
 
   template <class Exec, class State>
   in<Exec> compensate(step<Exec> const& ctx, in<Exec> g, State& s, view<Exec> room) const {
-    s.scale = scale_of(ctx, g);
-    kernel::momentum_signal(ctx.exec, pass(g.data(), s), s.next.data(), room.data(), g.extent(0));
+    kernel::form_all(ctx.exec, "gradpress::feedback::momentum_correction", form(ctx, g, s), room.data(), g.extent(0));
     return room;
+  }
+  template <class Exec, class State>
+  auto form(step<Exec> const& ctx, in<Exec> g, State& s) const {
+    s.scale = scale_of(ctx, g);
+    return kernel::momentum_form(pass(g.data(), s), s.next.data(), g.extent(0));
   }
   template <class Exec, class State>
   void keep(step<Exec> const& ctx, in<Exec> g, buffer<Exec>& rest, State& s) const {

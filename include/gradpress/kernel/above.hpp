@@ -36,10 +36,13 @@ struct line_chunks {
   [[nodiscard]] std::size_t end(std::size_t c) const noexcept { return std::min(n, head + c * grain); }
 };
 
-/// One bit an element of a chunk; the bits from the end of the chunk to the end of its last word are 0.
-struct chunk_mask {
-  std::uint64_t word[line_chunks::grain / 64];
+/// One bit an element of at most Most; the bits from their end to the end of the last word are 0.
+template <std::size_t Most>
+struct marks {
+  static constexpr std::size_t words = Most / 64;
+  std::uint64_t word[words];
 };
+using chunk_mask = marks<line_chunks::grain>;
 
 /// What is marked: x, or the sum g + e, which is also written to `sum`.
 struct marked_input {
@@ -259,9 +262,10 @@ GRADPRESS_AVX512 inline void list_bits_avx512(std::uint64_t const* word, std::si
 }  // namespace detail
 
 /// Marks the elements [begin, end) of `in` whose magnitude is at least `threshold` (<= not_finite, so that no NaN or
-/// infinity escapes), at most a chunk of them; returns how many there are.
-inline std::size_t mark_above(isa how, marked_input in, std::size_t begin, std::size_t end, std::uint32_t threshold,
-                              chunk_mask& mask) {
+/// infinity escapes), at most Most of them; returns how many there are.
+template <std::size_t Most>
+std::size_t mark_above(isa how, marked_input in, std::size_t begin, std::size_t end, std::uint32_t threshold,
+                       marks<Most>& mask) {
   in.x += begin;
   if (in.e == nullptr) return detail::mark<detail::marking::plain>(how, in, end - begin, threshold, mask.word);
   in.e += begin, in.sum += begin;
@@ -271,8 +275,9 @@ inline std::size_t mark_above(isa how, marked_input in, std::size_t begin, std::
 }
 
 /// Writes the positions of the `count` marked elements, counted from `first`, ascending.
-inline void list_marked(isa how, chunk_mask const& mask, std::size_t first, std::size_t count, index_t* out) noexcept {
-  constexpr auto words = line_chunks::grain / 64;
+template <std::size_t Most>
+void list_marked(isa how, marks<Most> const& mask, std::size_t first, std::size_t count, index_t* out) noexcept {
+  constexpr auto words = marks<Most>::words;
 #if GRADPRESS_X86
   if (how == isa::avx512) return detail::list_bits_avx512(mask.word, words, static_cast<index_t>(first), count, out);
   if (how == isa::avx2) return detail::list_bits_avx2(mask.word, words, static_cast<index_t>(first), count, out);

@@ -78,14 +78,16 @@ template <class T>
 [[nodiscard]] bool cast_finite(T const* codes, std::size_t n) noexcept {
   constexpr std::uint64_t each = 0x0001000100010001ull, exponent = std::is_same_v<T, bfloat16> ? 0x7f80 : 0x7c00,
                           least = exponent & (~exponent + 1);
-  std::uint64_t carries = 0, four = 0;
-  for (; n >= 4; n -= 4, codes += 4) {
-    std::memcpy(&four, codes, sizeof four);
-    carries |= (four & exponent * each) + least * each;
-  }
-  four = 0;
-  if (n > 0) std::memcpy(&four, codes, sizeof(T) * n);
-  carries |= (four & exponent * each) + least * each;
+  auto const carry = [](T const* from, std::size_t count) {
+    std::uint64_t four = 0;
+    std::memcpy(&four, from, sizeof(T) * count);
+    return (four & exponent * each) + least * each;
+  };
+  std::uint64_t carries = 0;
+  for (; n >= 16; n -= 16, codes += 16)
+    carries |= (carry(codes, 4) | carry(codes + 4, 4)) | (carry(codes + 8, 4) | carry(codes + 12, 4));
+  for (; n >= 4; n -= 4, codes += 4) carries |= carry(codes, 4);
+  if (n > 0) carries |= carry(codes, n);
   return (carries & 0x8000 * each) == 0;
 }
 

@@ -10,6 +10,7 @@
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/above.hpp>
 #include <gradpress/kernel/dense.hpp>
+#include <gradpress/kernel/forming.hpp>
 #include <gradpress/kernel/kth.hpp>
 #include <gradpress/kernel/launch.hpp>
 
@@ -175,17 +176,17 @@ class chunk_run {
   return (c.n + range - 1) / range * detail::chunk_words(std::max(c.k, c.last_k));
 }
 
-/// top-k of every chunk of the sum a = g + e, which is formed in the same pass; of a itself if g is null.
+/// top-k of every chunk of a, each of which make(from, to) writes just before it is looked at.
 ///
 /// - Shape   indices, values: c.kept(). work: chunked_top_k_words(c). Chunks of up to 65536 elements; 1 <= k <= chunk,
-///           the same for the last. a may be g or e.
+///           the same for the last.
 /// - Order   by (|x| descending, index ascending) for membership; the indices ascend. Always the same ones.
 /// - Cost    one pass over memory as long as a chunk fits the second cache, two over the chunk; where magnitudes repeat
 ///           or most entries are kept, up to 5 over the chunk, one element at a time.
 /// - Edges   returns false if an entry is NaN or infinite; the outputs are then unspecified, a is complete.
-template <class Exec>
-bool chunked_top_k_sum(Exec const& exec, float const* g, float const* e, float* a, chunks_of_k const& c,
-                       std::uint32_t* work, index_t* indices, float* values) {
+template <class Exec, class Make>
+bool chunked_top_k_made(Exec const& exec, Make const& make, float const* a, chunks_of_k const& c, std::uint32_t* work,
+                        index_t* indices, float* values) {
   auto const how = current_isa();
   auto const range = detail::chunk_range(c.chunk), words = detail::chunk_words(std::max(c.k, c.last_k));
   std::atomic<bool> finite{true};
@@ -193,7 +194,7 @@ bool chunked_top_k_sum(Exec const& exec, float const* g, float const* e, float* 
     detail::chunk_run run(how, work + begin / range * words);
     for (auto from = begin; from < end; from += c.chunk) {
       auto const to = std::min(end, from + c.chunk), at = from / c.chunk * c.k;
-      if (g != nullptr) detail::dense_chunk<detail::dense_op::add>(how, {g, e, 0.f, a}, from, to);
+      make(from, to);
       auto const k = to - from == c.chunk ? c.k : c.last_k;
       if (!run(a + from, to - from, k, from, indices + at, values + at)) finite.store(false, std::memory_order_relaxed);
     }
@@ -204,7 +205,25 @@ bool chunked_top_k_sum(Exec const& exec, float const* g, float const* e, float* 
 template <class Exec>
 bool chunked_top_k(Exec const& exec, float const* x, chunks_of_k const& c, std::uint32_t* work, index_t* indices,
                    float* values) {
-  return chunked_top_k_sum(exec, nullptr, nullptr, const_cast<float*>(x), c, work, indices, values);
+  return chunked_top_k_made(
+      exec, [](std::size_t, std::size_t) {}, x, c, work, indices, values);
+}
+/// The same of the sum a = g + e, which is formed in the same pass. a may be g or e.
+template <class Exec>
+bool chunked_top_k_sum(Exec const& exec, float const* g, float const* e, float* a, chunks_of_k const& c,
+                       std::uint32_t* work, index_t* indices, float* values) {
+  auto const how = current_isa();
+  auto const make = [&](std::size_t from, std::size_t to) {
+    detail::dense_chunk<detail::dense_op::add>(how, {g, e, 0.f, a}, from, to);
+  };
+  return chunked_top_k_made(exec, make, a, c, work, indices, values);
+}
+/// The same of a signal that `form` makes in the same pass.
+template <class Exec>
+bool chunked_top_k_formed(Exec const& exec, forming const& form, float* a, chunks_of_k const& c, std::uint32_t* work,
+                          index_t* indices, float* values) {
+  auto const make = [&](std::size_t from, std::size_t to) { detail::form_range(form, from, to, a, false); };
+  return chunked_top_k_made(exec, make, a, c, work, indices, values);
 }
 
 GRADPRESS_ONCE(chunked_top_k_sum);

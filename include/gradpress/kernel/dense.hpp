@@ -90,20 +90,31 @@ void sub(Exec const& exec, float const* a, float const* b, float* out, std::size
   detail::run_dense<detail::dense_op::sub>(exec, "gradpress::kernel::sub", {a, b, 0.f, out}, n);
 }
 
+/// a - b, made piece by piece: see `forming`.
+struct difference_form {
+  float const* a;
+  float const* b;
+  isa path = current_isa();
+
+  void operator()(std::size_t from, std::size_t to, float* out) const {
+    detail::dense_chunk<detail::dense_op::sub>(path, {a + from, b + from, 0.f, out}, 0, to - from);
+  }
+};
+
 /// to += from, or -= with `minus`: no product, so no compiler can contract it differently.
 template <class Exec>
 void accumulate(Exec const& exec, float const* from, bool minus, float* to, std::size_t n) {
   minus ? sub(exec, to, from, to, n) : static_cast<void>(add(exec, to, from, to, n));
 }
 
-/// out = x / divisor: one rounding, unlike a product with 1 / divisor; out may be x.
+/// out = x / divisor: one rounding, unlike a product with 1 / divisor; out may be x. True if every result is finite.
 template <class Exec>
-void divide_copy(Exec const& exec, float const* x, std::size_t n, float divisor, float* out) {
-  detail::run_dense<detail::dense_op::divide>(exec, "gradpress::kernel::divide", {x, nullptr, divisor, out}, n);
+bool divide_copy(Exec const& exec, float const* x, std::size_t n, float divisor, float* out) {
+  return detail::run_dense<detail::dense_op::divide>(exec, "gradpress::kernel::divide", {x, nullptr, divisor, out}, n);
 }
 template <class Exec>
-void divide(Exec const& exec, float* x, std::size_t n, float divisor) {
-  divide_copy(exec, x, n, divisor, x);
+bool divide(Exec const& exec, float* x, std::size_t n, float divisor) {
+  return divide_copy(exec, x, n, divisor, x);
 }
 
 /// out = factor * x; out may be x.

@@ -6,6 +6,7 @@
 
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
+#include <gradpress/kernel/forming.hpp>
 #include <gradpress/kernel/portable/momentum.hpp>
 #include <gradpress/kernel/x86/momentum.hpp>
 
@@ -23,29 +24,6 @@ void momentum_piece([[maybe_unused]] isa path, momentum_pass const& s, std::size
   momentum_range<Nesterov>(s, from, to, next, a);
 }
 
-/// Pieces that wait in the nearest cache until they are written around the others. Written at once, such a store holds up
-/// every load from the same place of another page that comes soon after: up to ten times slower.
-inline constexpr std::size_t momentum_room = 1024;
-
-inline void write_around(float const* piece, float* out) noexcept {
-#if GRADPRESS_X86
-  for (std::size_t l = 0; l < momentum_room; l += 4) _mm_stream_ps(out + l, _mm_load_ps(piece + l));
-#else
-  std::memcpy(out, piece, momentum_room * sizeof(float));
-#endif
-}
-template <bool Nesterov>
-void momentum_chunk(isa path, momentum_pass const& s, std::size_t from, std::size_t to, float* next, float* a,
-                    bool streaming) noexcept {
-  alignas(64) float u[momentum_room], sum[momentum_room];
-  for (; streaming && from + momentum_room <= to; from += momentum_room) {
-    momentum_piece<Nesterov>(path, s, from, from + momentum_room, u, sum);
-    write_around(u, next + from);
-    write_around(sum, a + from);
-  }
-  momentum_piece<Nesterov>(path, s, from, to, next + from, a + from);
-  end_streaming(streaming);
-}
 template <bool Nesterov>
 void mask_chunk([[maybe_unused]] isa path, momentum_pass const& s, float const* rest, std::size_t from, std::size_t to,
                 float* next) noexcept {
@@ -58,19 +36,30 @@ void mask_chunk([[maybe_unused]] isa path, momentum_pass const& s, float const* 
 
 }  // namespace detail
 
-/// Writes u' to `next` and the signal to `a`; neither may be an input. 20 bytes an element, the same bits on every
-/// machine.
-template <class Exec>
-void momentum_signal(Exec const& exec, momentum_pass const& s, float* next, float* a, std::size_t n) {
-  bool const streaming = detail::streams(next, n) && detail::streams(a, n);
-  auto const path = current_isa();
-  for_ranges(exec, "gradpress::kernel::momentum_signal", n, dense_grain, [&](std::size_t from, std::size_t to) {
-    s.nesterov ? detail::momentum_chunk<true>(path, s, from, to, next, a, streaming)
-               : detail::momentum_chunk<false>(path, s, from, to, next, a, streaming);
-  });
-}
+/// Makes the signal piece by piece, and writes u' to `next`, which may be no input. 16 bytes an element and the signal;
+/// the same bits on every machine.
+class momentum_form {
+  momentum_pass pass_;
+  float* next_;
+  bool streaming_;
+  isa path_ = current_isa();
 
-/// `next`, as `momentum_signal` wrote it with the same pass, becomes 0 wherever `rest` differs from the signal. 12 bytes
+ public:
+  momentum_form(momentum_pass const& s, float* next, std::size_t n) noexcept
+      : pass_(s), next_(next), streaming_(detail::streams(next, n)) {}
+
+  void operator()(std::size_t from, std::size_t to, float* a) const {
+    alignas(64) float moved[forming::piece];
+    for (; from < to; from += forming::piece, a += forming::piece) {
+      auto const n = std::min(forming::piece, to - from);
+      pass_.nesterov ? detail::momentum_piece<true>(path_, pass_, from, from + n, moved, a)
+                     : detail::momentum_piece<false>(path_, pass_, from, from + n, moved, a);
+      detail::put_piece(moved, n, next_ + from, streaming_);
+    }
+  }
+};
+
+/// `next`, as `momentum_form` wrote it with the same pass, becomes 0 wherever `rest` differs from the signal. 12 bytes
 /// an element, 16 with `nesterov`, and what changes.
 template <class Exec>
 void momentum_mask(Exec const& exec, momentum_pass const& s, float const* rest, float* next, std::size_t n) {

@@ -7,6 +7,7 @@
 
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/above.hpp>
+#include <gradpress/kernel/forming.hpp>
 #include <gradpress/kernel/kth.hpp>
 #include <gradpress/kernel/launch.hpp>
 
@@ -67,9 +68,31 @@ struct magnitude_range {
   std::uint32_t low, high;
 };
 
+/// What is ranked: what can be marked, or a signal that is made in the same pass and goes to `sum` piece by piece.
+struct ranked_input : marked_input {
+  forming const* form = nullptr;
+
+  /// Element by element, up to 16 of them, before the pass.
+  void sample(std::size_t from, std::size_t to, float* out) const {
+    if (form != nullptr) return (*form)(from, to, out);
+    for (auto i = from; i < to; ++i) *out++ = e == nullptr ? x[i] : x[i] + e[i];
+  }
+  [[nodiscard]] marked_input marked() const noexcept { return *this; }
+  [[nodiscard]] float const* written() const noexcept { return sum == nullptr ? x : sum; }
+};
+
+/// The entries of a chunk that reached the threshold, noted while they were made. More than there is room for are counted
+/// only.
+struct noted_entries {
+  static constexpr std::size_t room = line_chunks::grain / 8;
+  std::size_t count = 0;
+  index_t index[room];
+  float value[room];
+};
+
 /// Reads the sample, one line of each of equal parts of the input, the place in it fixed by a hash of its number:
 /// counts magnitudes from `low` in bins of 2^shift, and returns the last bin in use.
-inline std::size_t count_sample(marked_input const& in, std::size_t n, std::uint32_t low, unsigned shift,
+inline std::size_t count_sample(ranked_input const& in, std::size_t n, std::uint32_t low, unsigned shift,
                                 std::uint32_t* bins) noexcept {
   auto const lines = sample_size(n) / 16;
   auto const part = n / lines;
@@ -78,8 +101,10 @@ inline std::size_t count_sample(marked_input const& in, std::size_t n, std::uint
   for (std::size_t l = 0; l < lines; ++l) {
     auto const hash = static_cast<std::uint32_t>(l * 0x9E3779B97F4A7C15u >> 32);
     auto const at = l * part + static_cast<std::size_t>(std::uint64_t{hash} * (part - 15) >> 32);
-    for (auto i = at; i < at + 16; ++i) {
-      auto const bin = (magnitude(in.e == nullptr ? in.x[i] : in.x[i] + in.e[i]) - low) >> shift;
+    float line[16];
+    in.sample(at, at + 16, line);
+    for (auto const v : line) {
+      auto const bin = (magnitude(v) - low) >> shift;
       if (bin >= sample_bins) continue;
       last = std::max(last, bin);
       ++bins[bin];
@@ -89,7 +114,7 @@ inline std::size_t count_sample(marked_input const& in, std::size_t n, std::uint
 }
 
 /// Returns the range in which the k-th magnitude lies but for `wide` times 4 deviations of the sample.
-inline magnitude_range sample_range(marked_input const& in, std::size_t n, std::size_t k, double wide,
+inline magnitude_range sample_range(ranked_input const& in, std::size_t n, std::size_t k, double wide,
                                     std::uint32_t* bins) noexcept {
   auto const whole_groups = sample_size(n) / 16 * 16;
   auto const sampled = static_cast<double>(whole_groups);
@@ -116,7 +141,7 @@ inline magnitude_range sample_range(marked_input const& in, std::size_t n, std::
 template <class Exec>
 class top_k_run {
   Exec const& exec_;
-  marked_input in_;
+  ranked_input in_;
   std::size_t n_, k_, room_;
   line_chunks chunks_;
   top_k_parts parts_;
@@ -124,14 +149,8 @@ class top_k_run {
   std::size_t collected_ = 0;
 
  public:
-  top_k_run(Exec const& exec, marked_input in, std::size_t n, std::size_t k, std::byte* work)
-      : exec_(exec),
-        in_(in),
-        n_(n),
-        k_(k),
-        room_(candidate_room(n, k)),
-        chunks_(in.sum == nullptr ? in.x : in.sum, n),
-        parts_(work, n, k) {}
+  top_k_run(Exec const& exec, ranked_input in, std::size_t n, std::size_t k, std::byte* work)
+      : exec_(exec), in_(in), n_(n), k_(k), room_(candidate_room(n, k)), chunks_(in.written(), n), parts_(work, n, k) {}
 
   bool operator()(index_t* indices, float* values) {
     if (k_ == 0 || k_ == n_) {
@@ -159,7 +178,7 @@ class top_k_run {
   }
 
   /// One pass: counts what reaches `low`, and keeps it while there is room; false if something is not finite.
-  /// Afterwards a sum is an input like any other.
+  /// Afterwards a signal is an input like any other.
   bool collect(std::uint32_t low) {
     std::atomic<std::size_t> used{0};
     std::atomic<bool> finite{true};
@@ -167,32 +186,55 @@ class top_k_run {
       if (!collect_chunk(c, share, low, used)) finite.store(false, std::memory_order_relaxed);
     });
     collected_ = used.load();
-    in_ = {in_.sum == nullptr ? in_.x : in_.sum};
+    in_ = {{in_.written()}};
     return finite.load();
   }
   bool collect_chunk(std::size_t c, chunk_share& share, std::uint32_t low, std::atomic<std::size_t>& used) const {
-    auto const begin = chunks_.begin(c);
+    auto const begin = chunks_.begin(c), end = chunks_.end(c);
+    noted_entries noted;
+    if (in_.form != nullptr) make_chunk(begin, end, low, noted);
+    bool const made = in_.form != nullptr, all_noted = made && noted.count <= noted.room;
+    marked_input const now = made ? marked_input{in_.sum} : in_.marked();
     chunk_mask mask;
-    auto const hits = mark_above(how_, in_, begin, chunks_.end(c), low, mask);
+    auto const hits = all_noted ? noted.count : mark_above(how_, now, begin, end, low, mask);
     auto const first = used.fetch_add(hits, std::memory_order_relaxed);
     share.first = static_cast<index_t>(first);
     share.count = static_cast<index_t>(hits);
-    if (first + hits > room_)
-      return mark_above(how_, {in_.sum == nullptr ? in_.x : in_.sum}, begin, chunks_.end(c), not_finite, mask) == 0;
+    if (first + hits > room_) return mark_above(how_, {in_.written()}, begin, end, not_finite, mask) == 0;
     auto* index = parts_.pool_index + first;
     auto* value = parts_.pool_value + first;
-    list_marked(how_, mask, begin, hits, index);
-    std::uint32_t largest = 0;
-    for (std::size_t j = 0; j < hits; ++j) {
-      value[j] = value_at(index[j]);
-      largest = std::max(largest, magnitude(value[j]));
+    if (all_noted) {
+      std::copy_n(noted.index, hits, index);
+      std::copy_n(noted.value, hits, value);
+    } else {
+      list_marked(how_, mask, begin, hits, index);
+      for (std::size_t j = 0; j < hits; ++j) value[j] = value_at(index[j]);
     }
+    std::uint32_t largest = 0;
+    for (std::size_t j = 0; j < hits; ++j) largest = std::max(largest, magnitude(value[j]));
     return largest < not_finite;
   }
   /// A streamed sum has left the cache, its terms have not.
   [[nodiscard]] float value_at(std::size_t i) const noexcept {
-    if (in_.sum == nullptr) return in_.x[i];
-    return in_.streaming ? in_.x[i] + in_.e[i] : in_.sum[i];
+    return in_.e != nullptr && in_.streaming ? in_.x[i] + in_.e[i] : in_.written()[i];
+  }
+  /// Makes elements [begin, end) of the signal, and notes what reaches `low`.
+  void make_chunk(std::size_t begin, std::size_t end, std::uint32_t low, noted_entries& noted) const {
+    alignas(64) float piece[forming::piece];
+    for (auto from = begin; from < end; from += forming::piece) {
+      auto const n = std::min(forming::piece, end - from);
+      (*in_.form)(from, from + n, piece);
+      marks<forming::piece> mask;
+      auto const hits = mark_above(how_, {piece}, 0, n, low, mask);
+      if (hits > 0 && noted.count + hits <= noted.room) {
+        auto* const index = noted.index + noted.count;
+        list_marked(how_, mask, from, hits, index);
+        for (std::size_t j = 0; j < hits; ++j) noted.value[noted.count + j] = piece[index[j] - from];
+      }
+      noted.count += hits;
+      put_piece(piece, n, in_.sum + from, in_.streaming);
+    }
+    end_streaming(true);
   }
 
   void copy_all(index_t* indices, float* values) const {
@@ -296,7 +338,7 @@ class top_k_run {
 template <class Exec>
 bool top_k(Exec const& exec, float const* x, std::size_t n, std::size_t k, std::byte* work, index_t* indices,
            float* values) {
-  return detail::top_k_run<Exec>(exec, {x}, n, k, work)(indices, values);
+  return detail::top_k_run<Exec>(exec, {{x}}, n, k, work)(indices, values);
 }
 
 /// top_k of the sum a = g + e, which is formed in the same pass: 12 bytes of traffic an element.
@@ -307,7 +349,16 @@ template <class Exec>
 bool top_k_sum(Exec const& exec, float const* g, float const* e, float* a, std::size_t n, std::size_t k,
                std::byte* work, index_t* indices, float* values) {
   bool const streaming = n >= detail::streaming_from && a != g && a != e;
-  return detail::top_k_run<Exec>(exec, {g, e, a, streaming}, n, k, work)(indices, values);
+  return detail::top_k_run<Exec>(exec, {{g, e, a, streaming}}, n, k, work)(indices, values);
+}
+
+/// top_k of any signal, which `form` makes in the same pass: the traffic of that, and 4 bytes an element to write it to
+/// `a`, complete afterwards in every case. `a` overlaps nothing that `form` reads or writes. A few elements are made twice.
+template <class Exec>
+bool top_k_formed(Exec const& exec, forming const& form, float* a, std::size_t n, std::size_t k, std::byte* work,
+                  index_t* indices, float* values) {
+  return detail::top_k_run<Exec>(exec, {{nullptr, nullptr, a, n >= detail::streaming_from}, &form}, n, k, work)(indices,
+                                                                                                                values);
 }
 
 GRADPRESS_ONCE(top_k);

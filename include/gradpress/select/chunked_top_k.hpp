@@ -16,7 +16,7 @@ namespace gradpress {
 /// - Shape     n coefficients in, k_c indices out for every whole chunk, and those of the shorter last one.
 /// - Order     membership by (|x| descending, index ascending) inside a chunk; indices ascend. The same on every
 ///             machine, for every number of threads and every instruction set.
-/// - Cost      one read of x, and no step that waits for all of it. With error feedback the residual is added in the
+/// - Cost      one read of x, and no step that waits for all of it. A memory's signal is made in the
 ///             same pass.
 /// - Edges     n = 0 keeps nothing; density 1 is the identity; n <= chunk is top_k; short chunks keep an entry each,
 ///             so that 1/chunk is the least density; NaN is found and refused.
@@ -56,6 +56,13 @@ struct chunked_top_k {
     kept.count = c.kept();
     return kernel::chunked_top_k_sum(ctx.exec, g.data(), e.data(), a.data(), c, work(ctx, c), kept.indices.data(),
                                      values.data());
+  }
+  template <class Exec>
+  bool select_formed(step<Exec> const& ctx, kernel::forming const& form, view<Exec> a, selection<Exec>& kept,
+                     view<Exec> values) const {
+    auto const c = chunks(a.extent(0));
+    kept.count = c.kept();
+    return kernel::chunked_top_k_formed(ctx.exec, form, a.data(), c, work(ctx, c), kept.indices.data(), values.data());
   }
 
  private:

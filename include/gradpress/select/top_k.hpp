@@ -16,7 +16,7 @@ namespace gradpress {
 /// - Order     membership by (|x| descending, index ascending); indices ascend. The same on every machine, for every
 ///             number of threads and every instruction set.
 /// - Cost      about one read of x: a sampled threshold first, then one pass, then an exact selection among few
-///             candidates. With error feedback the residual is added in the same pass: 12 bytes an element.
+///             candidates. A memory's signal is made in the same pass: with error feedback 12 bytes an element.
 /// - Edges     n = 0 keeps nothing; density 1 is the identity; ties go to the lowest index; NaN is found and refused.
 /// - Bias      biased, a contraction with delta = k/n: use it with a memory, and never rescale.
 /// - Source    Aji and Heafield, EMNLP 2017; Stich, Cordonnier, Jaggi, Sparsified SGD with Memory, NeurIPS 2018,
@@ -48,6 +48,14 @@ struct top_k {
     auto const work = ctx.template scratch<std::byte>(kernel::top_k_workspace(n, k));
     return kernel::top_k_sum(ctx.exec, g.data(), e.data(), a.data(), n, k, work.data(), kept.indices.data(),
                              values.data());
+  }
+  template <class Exec>
+  bool select_formed(step<Exec> const& ctx, kernel::forming const& form, view<Exec> a, selection<Exec>& kept,
+                     view<Exec> values) const {
+    auto const n = a.extent(0), k = max_kept(n);
+    kept.count = k;
+    auto const work = ctx.template scratch<std::byte>(kernel::top_k_workspace(n, k));
+    return kernel::top_k_formed(ctx.exec, form, a.data(), n, k, work.data(), kept.indices.data(), values.data());
   }
 };
 

@@ -11,8 +11,8 @@ using namespace gradpress;
 TEST_CASE("kernel/x86/philox: the words of the scalar generator") {
   for (std::uint64_t const key :
        {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{0xffffffffffffffff}, std::uint64_t{0x123456789abcdef}})
-    for (std::uint64_t const first :
-         {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{0xfffffff8}, std::uint64_t{0x123456789a}}) {
+    for (std::uint64_t const first : {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{0xfffffff8},
+                                      std::uint64_t{0xfffffffd}, std::uint64_t{0x123456789a}}) {
       kernel::detail::philox_rounds const rounds(key);
       test::for_each_isa([&] {
         alignas(64) std::uint32_t out[64] = {};

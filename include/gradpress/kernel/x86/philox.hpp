@@ -10,6 +10,8 @@
 #include <gradpress/core/philox.hpp>
 #include <gradpress/kernel/isa.hpp>
 
+#include <cstring>
+
 #if GRADPRESS_X86
 
 namespace gradpress::kernel::detail {
@@ -23,6 +25,14 @@ struct philox_rounds {
     for (int r = 0; r < 10; ++r, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) key0[r] = k0, key1[r] = k1;
   }
 };
+
+/// Blocks first ... first + 15, one by one.
+inline void philox16(philox_rounds const& k, std::uint64_t first, void* out) noexcept {
+  for (std::uint64_t b = 0; b < 16; ++b) {
+    auto const words = philox(k.key0[0] | k.key1[0] << 32, first + b);
+    std::memcpy(static_cast<char*>(out) + 16 * b, &words, 16);
+  }
+}
 
 struct philox_avx512 {
   __m512i c0, c1, c2, c3;
@@ -62,15 +72,23 @@ GRADPRESS_AVX512 inline void philox16_avx512(philox_rounds const& k, std::uint64
 struct philox_avx2 {
   __m256i c0, c1, c2, c3;
 };
-GRADPRESS_AVX2_PIECE philox_avx2 philox_start_avx2(std::uint64_t first) {
+GRADPRESS_AVX2_PIECE __m256i philox_key_avx2(std::uint64_t k) { return _mm256_set1_epi64x(static_cast<long long>(k)); }
+/// 4 blocks after two rounds, in the order of lanes that makes the final unpacking ascend. All counters have the same
+/// upper word: half of the products of these rounds are zero, or the same for every block.
+GRADPRESS_AVX2_PIECE philox_avx2 philox_start_avx2(philox_rounds const& k, std::uint64_t first) {
   auto const c0 = _mm256_add_epi64(_mm256_set1_epi64x(static_cast<long long>(first)), _mm256_setr_epi64x(0, 2, 1, 3));
-  return {c0, _mm256_srli_epi64(c0, 32), _mm256_setzero_si256(), _mm256_setzero_si256()};
+  auto const p0 = _mm256_mul_epu32(c0, _mm256_set1_epi64x(0xD2511F53));
+  auto const p1 = _mm256_mul_epu32(_mm256_xor_si256(_mm256_srli_epi64(p0, 32), philox_key_avx2(k.key1[0])),
+                                   _mm256_set1_epi64x(0xCD9E8D57));
+  auto const same = ((first >> 32) ^ k.key0[0]) * 0xD2511F53u;
+  return {_mm256_xor_si256(_mm256_srli_epi64(p1, 32), philox_key_avx2(k.key0[1])), p1,
+          _mm256_xor_si256(p0, philox_key_avx2(same >> 32 ^ k.key1[1])), philox_key_avx2(same)};
 }
 GRADPRESS_AVX2_PIECE philox_avx2 philox_round_avx2(philox_avx2 const& s, __m256i k0, __m256i k1) {
   auto const p0 = _mm256_mul_epu32(s.c0, _mm256_set1_epi64x(0xD2511F53)),
              p1 = _mm256_mul_epu32(s.c2, _mm256_set1_epi64x(0xCD9E8D57));
-  return {_mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(p1, 32), k0), s.c1), p1,
-          _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(p0, 32), k1), s.c3), p0};
+  return {_mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(s.c1, k0)), p1,
+          _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(s.c3, k1)), p0};
 }
 GRADPRESS_AVX2_PIECE void philox_end_avx2(philox_avx2 const& s, __m256i* out) {
   auto const w01 = _mm256_blend_epi32(s.c0, _mm256_slli_epi64(s.c1, 32), 0xAA);
@@ -79,11 +97,12 @@ GRADPRESS_AVX2_PIECE void philox_end_avx2(philox_avx2 const& s, __m256i* out) {
   _mm256_store_si256(out + 1, _mm256_unpackhi_epi64(w01, w23));
 }
 GRADPRESS_AVX2 inline void philox16_avx2(philox_rounds const& k, std::uint64_t first, void* out) {
+  if (first >> 32 != (first + 15) >> 32) return philox16(k, first, out);
   for (unsigned i = 0; i < 16; i += 8) {
-    auto a = philox_start_avx2(first + i), b = philox_start_avx2(first + i + 4);
-    for (int r = 0; r < 10; ++r) {
-      auto const k0 = _mm256_set1_epi64x(static_cast<long long>(k.key0[r])),
-                 k1 = _mm256_set1_epi64x(static_cast<long long>(k.key1[r]));
+    auto a = philox_start_avx2(k, first + i), b = philox_start_avx2(k, first + i + 4);
+    GRADPRESS_UNROLL
+    for (int r = 2; r < 10; ++r) {
+      auto const k0 = philox_key_avx2(k.key0[r]), k1 = philox_key_avx2(k.key1[r]);
       a = philox_round_avx2(a, k0, k1);
       b = philox_round_avx2(b, k0, k1);
     }

@@ -146,41 +146,53 @@ GRADPRESS_AVX512 inline void int_decode_block_avx512(int_decoding const& s, std:
   if (i < m) int_decode_values(s, factor, at + i, m - i);
 }
 
+/// Magnitudes of 8 elements of g + e; the sums go to a. Or of g alone.
+template <bool Sum>
+GRADPRESS_AVX2_PIECE __m256i int_magnitudes_avx2(float const* g, float const* e, float* a, std::size_t i) {
+  auto v = _mm256_loadu_ps(g + i);
+  if constexpr (Sum) {
+    v = _mm256_add_ps(v, _mm256_loadu_ps(e + i));
+    _mm256_storeu_ps(a + i, v);
+  }
+  return _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff));
+}
+template <bool Sum>
 GRADPRESS_AVX2 inline std::uint32_t int_top_avx2(float const* g, float const* e, float* a, std::size_t m) {
-  auto const magnitude_bits = _mm256_set1_epi32(0x7fffffff);
-  auto top = _mm256_setzero_si256();
+  auto top = _mm256_setzero_si256(), other = top;
   std::size_t i = 0;
-  for (; i + 8 <= m; i += 8) {
-    if (i % 16 == 0) {
+  for (; i + 16 <= m; i += 16) {
+    if (m > block_room) {  // nobody has asked for it yet
       read_ahead(g + i);
-      if (e) read_ahead(e + i);
+      if (Sum) read_ahead(e + i);
     }
-    auto v = _mm256_loadu_ps(g + i);
-    if (e) v = _mm256_add_ps(v, _mm256_loadu_ps(e + i));
-    if (a) _mm256_storeu_ps(a + i, v);
-    top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(v), magnitude_bits));
+    top = _mm256_max_epu32(top, int_magnitudes_avx2<Sum>(g, e, a, i));
+    other = _mm256_max_epu32(other, int_magnitudes_avx2<Sum>(g, e, a, i + 8));
   }
   alignas(32) std::uint32_t lane[8];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(lane), top);
-  auto const left = a ? add_into(g + i, e ? e + i : e, a + i, m - i) : g + i;
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lane), _mm256_max_epu32(top, other));
+  auto const left = Sum ? add_into(g + i, e + i, a + i, m - i) : g + i;
   return std::max(*std::max_element(lane, lane + 8), top_magnitude(left, m - i));
 }
 
+/// Where what is left of the values goes.
+enum class int_rest { nowhere, memory, around_caches };
+
 /// Codes of 8 elements, as 32-bit integers; writes what is left of the values.
+template <bool Stochastic, int_rest Rest>
 GRADPRESS_AVX2_PIECE __m256i int_quantize_avx2(float const* a, __m256 inverse, __m256 scale, std::uint8_t const* random,
-                                               float* rest, bool streaming) {
-  auto const v = _mm256_loadu_ps(a);
+                                               float* rest, std::size_t i) {
+  auto const v = _mm256_loadu_ps(a + i);
   auto q = _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse));
-  if (random) {
-    auto const r = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<__m128i const*>(random)));
+  if constexpr (Stochastic) {
+    auto const r = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<__m128i const*>(random + i % 256)));
     q = _mm256_srai_epi32(_mm256_add_epi32(q, r), 8);
   }
-  if (rest) {
+  if constexpr (Rest != int_rest::nowhere) {
     auto const left = _mm256_sub_ps(v, _mm256_mul_ps(_mm256_cvtepi32_ps(q), scale));
-    if (streaming)
-      _mm256_stream_ps(rest, left);
+    if constexpr (Rest == int_rest::around_caches)
+      _mm256_stream_ps(rest + i, left);
     else
-      _mm256_storeu_ps(rest, left);
+      _mm256_storeu_ps(rest + i, left);
   }
   return q;
 }
@@ -204,38 +216,64 @@ GRADPRESS_AVX2_PIECE void int_pack_avx2(__m256i q, int bits, std::byte* out) {
   }
 }
 
+/// Asks for 32 elements of the block after the one that is being coded. The codes take longer to compute than the values
+/// to arrive, so that reading costs nothing where it is spread over that time.
+GRADPRESS_AVX2_PIECE void int_read_ahead_avx2(float const* g, float const* e) {
+  __builtin_prefetch(g), __builtin_prefetch(g + 16);
+  if (e) __builtin_prefetch(e), __builtin_prefetch(e + 16);
+}
+
+template <bool Stochastic, int_rest Rest>
 GRADPRESS_AVX2 inline void int_values_avx2(int_encoding const& s, philox_rounds const& k, int_step const& step,
-                                           float const* a, std::size_t at, std::size_t m, bool streaming) {
+                                           float const* a, std::size_t at, std::size_t m) {
   alignas(64) std::uint8_t random[256];
   auto const inverse = _mm256_set1_ps(step.inverse), scale = _mm256_set1_ps(step.scale);
   auto const order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  auto const bits = s.bits;
+  auto const* const g = s.g + at + m;
+  auto const* const e = s.e ? s.e + at + m : nullptr;
+  float* const rest = Rest == int_rest::nowhere ? nullptr : s.rest + at;
+  auto* out = s.code(at);
   std::size_t i = 0;
-  for (; i + 32 <= m; i += 32) {
-    if (s.stochastic && i % 256 == 0) philox16_avx2(k, (at + i) / 16, random);
-    auto const* const r = s.stochastic ? random + i % 256 : nullptr;
-    float* const rest = s.rest ? s.rest + at + i : nullptr;
-    auto const q0 = int_quantize_avx2(a + i, inverse, scale, r, rest, streaming);
-    auto const q1 = int_quantize_avx2(a + i + 8, inverse, scale, r ? r + 8 : r, rest ? rest + 8 : rest, streaming);
-    auto const q2 = int_quantize_avx2(a + i + 16, inverse, scale, r ? r + 16 : r, rest ? rest + 16 : rest, streaming);
-    auto const q3 = int_quantize_avx2(a + i + 24, inverse, scale, r ? r + 24 : r, rest ? rest + 24 : rest, streaming);
+  for (; i + 32 <= m; i += 32, out += 4 * bits) {
+    int_read_ahead_avx2(g + i, e ? e + i : e);
+    if (Stochastic && i % 256 == 0) philox16_avx2(k, (at + i) / 16, random);
+    auto const q0 = int_quantize_avx2<Stochastic, Rest>(a, inverse, scale, random, rest, i);
+    auto const q1 = int_quantize_avx2<Stochastic, Rest>(a, inverse, scale, random, rest, i + 8);
+    auto const q2 = int_quantize_avx2<Stochastic, Rest>(a, inverse, scale, random, rest, i + 16);
+    auto const q3 = int_quantize_avx2<Stochastic, Rest>(a, inverse, scale, random, rest, i + 24);
     auto const q = _mm256_packs_epi16(_mm256_packs_epi32(q0, q1), _mm256_packs_epi32(q2, q3));
-    int_pack_avx2(_mm256_permutevar8x32_epi32(q, order), s.bits, s.code(at + i));
+    int_pack_avx2(_mm256_permutevar8x32_epi32(q, order), bits, out);
   }
   if (i < m) int_encode_values(s, step, a + i, at + i, m - i);
+}
+template <bool Stochastic>
+GRADPRESS_AVX2 inline void int_values_avx2(int_encoding const& s, philox_rounds const& k, int_step const& step,
+                                           float const* a, std::size_t at, std::size_t m, bool streaming) {
+  if (!s.rest)
+    int_values_avx2<Stochastic, int_rest::nowhere>(s, k, step, a, at, m);
+  else if (streaming)
+    int_values_avx2<Stochastic, int_rest::around_caches>(s, k, step, a, at, m);
+  else
+    int_values_avx2<Stochastic, int_rest::memory>(s, k, step, a, at, m);
 }
 
 GRADPRESS_AVX2 inline bool int_encode_block_avx2(int_encoding const& s, philox_rounds const& k, std::size_t b) {
   alignas(64) float room[block_room];
   auto const at = b * s.in.block, m = s.in.size(b);
-  float* const sum = !s.rest ? nullptr : m <= block_room ? room : s.rest + at;
-  auto const top = int_top_avx2(s.g + at, s.e ? s.e + at : s.e, sum, m);
+  float* const sum = !s.e ? nullptr : m <= block_room ? room : s.rest + at;
+  auto const top =
+      sum ? int_top_avx2<true>(s.g + at, s.e + at, sum, m) : int_top_avx2<false>(s.g + at, nullptr, nullptr, m);
   auto const step = make_int_step(top, s.bits, s.stochastic);
   store(s.scales + 4 * b, step.scale);
   float const* const a = sum ? sum : s.g + at;
-  if (step.plain)
-    int_values_avx2(s, k, step, a, at, m, s.streaming && sum == room);
-  else
+  bool const streaming = s.streaming && a != s.rest + at;
+  if (!step.plain)
     int_encode_values(s, step, a, at, m);
+  else if (s.stochastic)
+    int_values_avx2<true>(s, k, step, a, at, m, streaming);
+  else
+    int_values_avx2<false>(s, k, step, a, at, m, streaming);
   return top < 0x7f800000u;
 }
 
