@@ -228,5 +228,6 @@ bool chunked_top_k_formed(Exec const& exec, forming const& form, float* a, chunk
 
 GRADPRESS_ONCE(chunked_top_k_sum);
 GRADPRESS_ONCE(chunked_top_k);
+GRADPRESS_ONCE(chunked_top_k_formed);
 
 }  // namespace gradpress::kernel

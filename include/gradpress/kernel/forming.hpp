@@ -4,6 +4,7 @@
 /// \file
 /// Signals that are made piece by piece, by whoever reads them first and while they are in the nearest cache.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/blocks.hpp>
 
 #include <concepts>
@@ -45,7 +46,13 @@ GRADPRESS_AVX2 inline std::size_t put_lines_avx2(float const* piece, std::size_t
 #endif
 /// A piece of n elements that was made in the nearest cache goes to `out`, around the caches if `streaming`. Stores that
 /// come singly between loads would hold up those from the same place of another page: up to ten times slower.
-inline void put_piece(float const* piece, std::size_t n, float* out, [[maybe_unused]] bool streaming) noexcept {
+void put_piece(float const* piece, std::size_t n, float* out, bool streaming) noexcept;
+/// Elements [from, to) of the signal, to a[from] and on.
+void form_range(forming const& form, std::size_t from, std::size_t to, float* a, bool streaming);
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE void put_piece(float const* piece, std::size_t n, float* out,
+                                [[maybe_unused]] bool streaming) noexcept {
   std::size_t i = 0;
 #if GRADPRESS_X86
   if (streaming && reinterpret_cast<std::uintptr_t>(out) % 64 == 0) {
@@ -56,8 +63,7 @@ inline void put_piece(float const* piece, std::size_t n, float* out, [[maybe_unu
   std::memcpy(out + i, piece + i, (n - i) * sizeof(float));
 }
 
-/// Elements [from, to) of the signal, to a[from] and on.
-inline void form_range(forming const& form, std::size_t from, std::size_t to, float* a, bool streaming) {
+GRADPRESS_INLINE void form_range(forming const& form, std::size_t from, std::size_t to, float* a, bool streaming) {
   alignas(64) float piece[forming::piece];
   for (; from < to; from += forming::piece) {
     auto const n = std::min(forming::piece, to - from);
@@ -66,6 +72,7 @@ inline void form_range(forming const& form, std::size_t from, std::size_t to, fl
   }
   end_streaming(true);
 }
+#endif
 
 }  // namespace detail
 
@@ -76,5 +83,7 @@ void form_all(Exec const& exec, char const* label, forming const& form, float* a
   for_ranges(exec, label, n, 32768,
              [&](std::size_t from, std::size_t to) { detail::form_range(form, from, to, a, streaming); });
 }
+
+GRADPRESS_ONCE(form_all);
 
 }  // namespace gradpress::kernel

@@ -42,22 +42,27 @@ class momentum_form {
   momentum_pass pass_;
   float* next_;
   bool streaming_;
-  isa path_ = current_isa();
+  isa path_;
 
  public:
-  momentum_form(momentum_pass const& s, float* next, std::size_t n) noexcept
-      : pass_(s), next_(next), streaming_(detail::streams(next, n)) {}
+  momentum_form(momentum_pass const& s, float* next, std::size_t n) noexcept;
 
-  void operator()(std::size_t from, std::size_t to, float* a) const {
-    alignas(64) float moved[forming::piece];
-    for (; from < to; from += forming::piece, a += forming::piece) {
-      auto const n = std::min(forming::piece, to - from);
-      pass_.nesterov ? detail::momentum_piece<true>(path_, pass_, from, from + n, moved, a)
-                     : detail::momentum_piece<false>(path_, pass_, from, from + n, moved, a);
-      detail::put_piece(moved, n, next_ + from, streaming_);
-    }
-  }
+  void operator()(std::size_t from, std::size_t to, float* a) const;
 };
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE momentum_form::momentum_form(momentum_pass const& s, float* next, std::size_t n) noexcept
+    : pass_(s), next_(next), streaming_(detail::streams(next, n)), path_(current_isa()) {}
+GRADPRESS_INLINE void momentum_form::operator()(std::size_t from, std::size_t to, float* a) const {
+  alignas(64) float moved[forming::piece];
+  for (; from < to; from += forming::piece, a += forming::piece) {
+    auto const n = std::min(forming::piece, to - from);
+    pass_.nesterov ? detail::momentum_piece<true>(path_, pass_, from, from + n, moved, a)
+                   : detail::momentum_piece<false>(path_, pass_, from, from + n, moved, a);
+    detail::put_piece(moved, n, next_ + from, streaming_);
+  }
+}
+#endif
 
 /// `next`, as `momentum_form` wrote it with the same pass, becomes 0 wherever `rest` differs from the signal. 12 bytes
 /// an element, 16 with `nesterov`, and what changes.
@@ -80,7 +85,6 @@ void momentum_mask_at(Exec const& exec, momentum_pass const& s, float const* res
   });
 }
 
-GRADPRESS_ONCE(momentum_signal);
 GRADPRESS_ONCE(momentum_mask);
 GRADPRESS_ONCE(momentum_mask_at);
 

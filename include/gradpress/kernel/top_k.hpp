@@ -362,6 +362,7 @@ bool top_k_formed(Exec const& exec, forming const& form, float* a, std::size_t n
 }
 
 GRADPRESS_ONCE(top_k);
+GRADPRESS_ONCE(top_k_formed);
 GRADPRESS_ONCE(top_k_sum);
 
 }  // namespace gradpress::kernel
