@@ -20,6 +20,8 @@
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/top_k.hpp>
 
+#include "one_of.hpp"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -195,8 +197,14 @@ std::uint64_t bytes_by_formula(compressor<Pr, S, Q, F, X, I> const& c, int P, in
   return total;
 }
 
+template <class Method>
+auto adds(Method const& m) {
+  return [m](composition::reducer_type& r, case_tensor const& t) { return r.add(t.name, t.dims.rows, t.dims.cols, m); };
+}
+
+/// All but how its tensors are added.
 template <class Pr, class S, class Q, class F, class X, class I>
-composition describe_composition(compressor<Pr, S, Q, F, X, I> const& c) {
+composition facts_of(compressor<Pr, S, Q, F, X, I> const& c) {
   composition d;
   d.text = c.text();
   d.law = F::law;
@@ -206,15 +214,19 @@ composition describe_composition(compressor<Pr, S, Q, F, X, I> const& c) {
   d.bytes_at_most = sends_unions<X>;
   if constexpr (std::same_as<X, gtop_k>) d.loses_mass = c.exchange.dropped == put_back::published;
   d.sums_narrow = std::same_as<X, all_reduce> && is_narrow(scalar_of<typename Q::adds_as>);
-  d.add = [c](composition::reducer_type& r, case_tensor const& t) {
-    return r.add(t.name, t.dims.rows, t.dims.cols, c);
-  };
   d.bytes = [c](int P, int rank) { return bytes_by_formula(c, P, rank); };
   if constexpr (F::law == memory_law::additive &&
                 !requires(state_of<F, gradpress::serial> & s) { c.feedback.addend(s); })
     d.signal = [f = c.feedback](int P, std::vector<float> const& g, fields const& before) {
       return signal_of(f, P, g, before);
     };
+  return d;
+}
+
+template <class Method>
+composition describe_composition(Method const& m) {
+  auto d = facts_of(m);
+  d.add = adds(m);
   return d;
 }
 
@@ -373,12 +385,21 @@ struct tally {
   int legal = 0, refused = 0;
 };
 
+/// The step of a tensor is the same code whichever of these carries its messages: compiled once for all of them.
+using any_way =
+    way_of<all_reduce, all_gather, gtop_k, gather_top_k, recursive_doubling, split_all_gather, split_dense<bf16>>;
+
 template <class Pr, class S, class Q, class F, class X>
 void check_if_legal(Pr p, S s, Q q, F f, X x, tally& count) {
   using resolved = resolved_exchange<X, kind_of<Pr, S, Q>, remembers<F>>;
   if constexpr (resolved::accepts(kind_of<Pr, S, Q>)) {
     ++count.legal;
-    auto const method = describe_composition(compress_with(x, f, q, s, p));
+    auto const literal = compress_with(x, f, q, s, p);
+    auto method = facts_of(literal);
+    if constexpr (std::constructible_from<any_way, X const&>)
+      method.add = adds(compress_with(any_way{x}, f, q, s, p));
+    else
+      method.add = adds(literal);
     for (int const P : worlds) check_composition(method, P);
   } else {
     ++count.refused;

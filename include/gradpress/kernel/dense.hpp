@@ -91,15 +91,22 @@ void sub(Exec const& exec, float const* a, float const* b, float* out, std::size
 }
 
 /// a - b, made piece by piece: see `forming`.
-struct difference_form {
-  float const* a;
-  float const* b;
-  isa path = current_isa();
+class difference_form {
+  float const *a_, *b_;
+  isa path_;
 
-  void operator()(std::size_t from, std::size_t to, float* out) const {
-    detail::dense_chunk<detail::dense_op::sub>(path, {a + from, b + from, 0.f, out}, 0, to - from);
-  }
+ public:
+  difference_form(float const* a, float const* b) noexcept;
+  void operator()(std::size_t from, std::size_t to, float* out) const;
 };
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE difference_form::difference_form(float const* a, float const* b) noexcept
+    : a_(a), b_(b), path_(current_isa()) {}
+GRADPRESS_INLINE void difference_form::operator()(std::size_t from, std::size_t to, float* out) const {
+  detail::dense_chunk<detail::dense_op::sub>(path_, {a_ + from, b_ + from, 0.f, out}, 0, to - from);
+}
+#endif
 
 /// to += from, or -= with `minus`: no product, so no compiler can contract it differently.
 template <class Exec>
