@@ -335,7 +335,7 @@ TEST_CASE("encode::golden: every byte on the wire is what it was, with every ins
   test::for_each_isa([] {
     for (std::size_t i = 0; i < cases().size(); ++i) {
       REQUIRE(std::string(cases()[i].name) == golden::wire[i].name);
-      INFO(cases()[i].name);
+      INFO(std::string(golden::wire[i].name));
       CHECK(cases()[i].bytes() == golden::wire[i].hex);
     }
   });

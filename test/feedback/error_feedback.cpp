@@ -171,20 +171,19 @@ TEST_CASE("feedback::error_feedback: a rate that changes before, after and besid
   auto const check = [](auto const& method) {
     run_ranks(2, [&](thread_communicator& c) {
       reducer r{gradpress::serial{}, c}, twin{gradpress::serial{}, c};
-      auto const w = r.add("w", 50, 1, method), v = twin.add("w", 50, 1, method);
+      r.add("w", 50, 1, method), twin.add("w", 50, 1, method);
       auto const residual = [&](auto& of) {
         floats all;
-        of.visit(w, [&](char const* name, auto const& b) {
+        of.visit(of.find("w"), [&](char const* name, auto const& b) {
           if (std::string(name) == "residual") all = copied(b);
         });
         return all;
       };
       recollection ignored;
-      auto const step = [&](auto& of, int s) { train(of, w, c.rank(), 50, s, s + 1, ignored); };
+      auto const step = [&](auto& of, int s) { train(of, of.find("w"), c.rank(), 50, s, s + 1, ignored); };
       auto const want = [](bool good, char const* what) {
         if (!good) throw std::runtime_error(what);
       };
-      static_cast<void>(v);
       for (auto* of : {&r, &twin}) of->learning_rate(0.5), step(*of, 0);
       auto const before = residual(r);
       step(r, 1);
@@ -204,7 +203,7 @@ TEST_CASE("feedback::error_feedback: a rate that changes before, after and besid
       std::stringstream file;
       r.save(file);
       reducer loaded{gradpress::serial{}, c};
-      auto const l = loaded.add("w", 50, 1, method);
+      loaded.add("w", 50, 1, method);
       loaded.learning_rate(0.25);  // the program goes on with another
       loaded.load(file);
       for (std::size_t i = 0; i < 50; ++i) want(residual(loaded)[i] == 2 * before[i], "from the rate of the file");
@@ -214,7 +213,8 @@ TEST_CASE("feedback::error_feedback: a rate that changes before, after and besid
       static_cast<void>(silent.add("w", 50, 1, method));
       silent.load(file);
       want(identical(residual(silent), after), "as in the file");
-      want(silent.method(l).find("at the learning rate 0.125") != std::string::npos, "the rate of the file");
+      want(silent.method(silent.find("w")).find("at the learning rate 0.125") != std::string::npos,
+           "the rate of the file");
       step(silent, 3), step(twin, 3);
       want(identical(residual(silent), residual(twin)), "going on");
     });

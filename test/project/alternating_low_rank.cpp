@@ -113,10 +113,10 @@ TEST_CASE("reducer: alternating_low_rank sends one message a step, half of low_r
     using host_reducer = reducer<gradpress::serial>;
     auto const method = compress_with(alternating_low_rank{.rank = 4}, error_feedback{});
     host_reducer r{gradpress::serial{}, c};
-    auto const w = r.add("w", d.rows, d.cols, method);
+    r.add("w", d.rows, d.cols, method);
     auto const step = [&](host_reducer& with, std::uint64_t s) {
       auto g = heavy_tailed(d.size(), 7 * s + static_cast<std::uint64_t>(c.rank()));
-      with.average(w, std::span(g));
+      with.average(with.find("w"), std::span(g));
       return g;
     };
     step(r, 0), step(r, 1);

@@ -66,7 +66,7 @@ class table_lives {
       for (std::size_t t = 0; t < of.tensors_.size(); ++t)
         if (auto const& how = of.tensors_[t].*add) {
           how(r_, name_of(t));
-          handles_.push_back({handles_.size()});  // numbered as they are added
+          handles_.push_back(r_.find(of.name_of(t)));
         }
     }
     reducer<gradpress::serial>* operator->() { return &r_; }
