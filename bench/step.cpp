@@ -53,8 +53,18 @@ void add_case(harness& h, std::string const& name, array const& g, double most, 
       });
 }
 
-/// Matrices with about the shares of ResNet-50's 54, cut out of n elements.
-std::vector<shape> many_matrices(std::size_t n) {
+/// Matrices of a model, cut to n elements in proportion where they have more.
+std::vector<shape> cut(std::vector<shape> all, std::size_t n) {
+  std::size_t size = 0;
+  for (auto const& d : all) size += d.size();
+  for (auto& d : all)
+    if (size > n) {
+      auto& longer = d.rows > d.cols ? d.rows : d.cols;
+      longer = std::max<std::size_t>(16, longer * n / size / 16 * 16);  // lines stay whole
+    }
+  return all;
+}
+std::vector<shape> resnet_50() {
   std::vector<shape> all = {{64, 147}};
   std::size_t in = 64;
   std::size_t const blocks[] = {3, 4, 6, 3};
@@ -66,34 +76,102 @@ std::vector<shape> many_matrices(std::size_t n) {
       in = 4 * planes;
     }
   all.push_back({1000, 2048});
-  std::size_t size = 0;
-  for (auto const& d : all) size += d.size();
-  for (auto& d : all) {
-    if (size > n) d.cols = std::max<std::size_t>(1, d.cols * n / size);
-  }
   return all;
 }
-/// The same step for many matrices, in units of one memcpy of their elements and not of n.
-template <class Method>
-void many_case(harness& h, std::string const& name, array const& g, Method const& method) {
-  if (!h.wants(name)) return;
-  auto const shapes = many_matrices(h.n());
-  self_communicator alone;
-  reducer r{exec_space{}, alone};
-  std::vector<typename decltype(r)::tensor> t;
-  for (std::size_t i = 0; i < shapes.size(); ++i)
-    t.push_back(r.add(std::to_string(i), shapes[i].rows, shapes[i].cols, method));
-  array work(h.n());
-  std::memcpy(work.data(), g.data(), h.n() * sizeof(float));
-  h.add(
-      name, 0, 0,
-      [&] {
-        std::size_t at = 0;
-        for (std::size_t i = 0; i < t.size(); at += shapes[i].size(), ++i) r.stage(t[i], work.data() + at);
-        r.average();
-      },
-      [&] { return r.stats().steps > 0; });
+/// Of GPT-2 small, 124.3 million elements.
+std::vector<shape> gpt_2() {
+  std::vector<shape> all = {{50257, 768}, {1024, 768}};
+  for (int layer = 0; layer < 12; ++layer) all.insert(all.end(), {{768, 2304}, {768, 768}, {768, 3072}, {3072, 768}});
+  return all;
 }
+
+/// Many tensors of a method, and their gradients end to end.
+template <class Method>
+class model {
+  self_communicator alone_;
+  reducer<exec_space> r_{exec_space{}, alone_};
+  std::vector<shape> shapes_;
+  std::vector<typename decltype(r_)::tensor> t_;
+  array const& g_;
+  array work_;
+
+ public:
+  model(std::vector<shape> const& shapes, array const& g, Method const& method)
+      : shapes_(shapes), g_(g), work_(g.size()) {
+    for (auto const& d : shapes) t_.push_back(r_.add(std::to_string(t_.size()), d.rows, d.cols, method));
+    std::memcpy(work_.data(), g.data(), g.size() * sizeof(float));
+  }
+  void step() {
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < t_.size(); at += shapes_[i++].size()) r_.stage(t_[i], work_.data() + at);
+    r_.average();
+  }
+  /// After the first step: is what was handed in the update and the memory, to `most`?
+  bool delivers(double most) {
+    bool good = r_.stats().steps == 1;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < t_.size(); at += shapes_[i++].size()) {
+      buffer<exec_space> rest;
+      r_.visit(t_[i], [&](char const*, auto const& b) { rest = b; });
+      auto const whole = [&](std::size_t k) {
+        return static_cast<double>(work_[at + k]) + (rest.extent(0) > 0 ? static_cast<double>(rest(k)) : 0.);
+      };
+      good &= distance(shapes_[i].size(), whole, g_.data() + at) <= most;
+    }
+    return good;
+  }
+};
+
+/// The same step for many matrices, in units of one memcpy of n elements, which are about as many as theirs.
+template <class Method>
+void many_case(harness& h, std::string const& name, std::vector<shape> const& shapes, array const& g, double floor,
+               Method const& method) {
+  if (!h.wants(name)) return;
+  model many(cut(shapes, h.n()), g, method);
+  h.add(
+      name, floor, 0, [&] { many.step(); }, [&] { return many.delivers(1e-6); });
+}
+/// Many matrices beside one of as many elements.
+template <class Method>
+void many_against_one(harness& h, std::string const& name, std::vector<shape> const& shapes, array const& g,
+                      double must, Method const& method) {
+  if (!h.wants(name)) return;
+  auto const own = cut(shapes, h.n());
+  std::size_t n = 0;
+  for (auto const& d : own) n += d.size();
+  model many(own, g, method), one({shape_of(n)}, g, method);
+  h.compare(
+      name, must, [&] { many.step(); }, [&] { one.step(); }, [&] { return many.delivers(1e-6) && one.delivers(1e-6); });
+}
+/// What makes bases orthonormal beside the step that it belongs to.
+template <class Method>
+void orthonormalise_share(harness& h, std::string const& name, std::vector<shape> const& shapes, array const& g,
+                          std::size_t r, Method const& method) {
+  if (!h.wants(name)) return;
+  auto const own = cut(shapes, h.n());
+  model many(own, g, method);
+  std::size_t rows = 0, most = 0;
+  for (auto const& d : own) rows += d.rows, most = std::max(most, kernel::orthonormalise_workspace(d.rows, r));
+  array P(rows * r);
+  std::vector<std::byte> room(most);
+  std::size_t found = 0, wanted = 0;
+  auto const all = [&] {
+    std::memcpy(P.data(), g.data(), rows * r * sizeof(float));
+    std::size_t at = 0;
+    found = wanted = 0;
+    for (auto const& d : own) {
+      found += static_cast<std::size_t>(kernel::orthonormalise(exec_space{}, P.data() + at, d.rows, r, room.data()));
+      wanted += r, at += d.rows * r;
+    }
+  };
+  h.compare(
+      name, 0.03, all, [&] { many.step(); }, [&] { return found == wanted && many.delivers(1e-6); });
+}
+/// Writes the memory at once, where `low_rank` lets it owe.
+struct prompt_low_rank : low_rank {
+  template <class... Any>
+  bool project_owed(Any&&...) const = delete;
+};
 
 /// What the library adds is the difference to the rows of the same name.
 void bare_cases(harness& h, array const& g) {
@@ -181,9 +259,18 @@ int main(int argc, char** argv) {
     add_case(h, "sign + EF", g, 1e-6, ef_sign_sgd());
     add_case(h, "ternary", g, 4, tern_grad());
     add_case(h, "PowerSGD r=4", g, 1e-6, power_sgd(4));
-    many_case(h, "PowerSGD r=4, ResNet-50's 54 matrices", g, power_sgd(4));
+    auto const prompt = compress_with(prompt_low_rank{{.rank = 4}}, error_feedback{});
+    add_case(h, "PowerSGD r=4, memory written", g, 1e-6, prompt);
+    many_case(h, "PowerSGD r=4, ResNet-50's 54 matrices", resnet_50(), g, 2.5, power_sgd(4));
+    many_case(h, "PowerSGD r=4, ResNet-50, memory written", resnet_50(), g, 3.5, prompt);
+    many_case(h, "PowerSGD r=4, GPT-2's 50 matrices", gpt_2(), g, 2.5, power_sgd(4));
+    many_case(h, "PowerSGD r=4, GPT-2, memory written", gpt_2(), g, 3.5, prompt);
+    many_against_one(h, "PowerSGD r=4, ResNet-50 beside one matrix", resnet_50(), g, 1.3, power_sgd(4));
+    many_against_one(h, "PowerSGD r=4, GPT-2 beside one matrix", gpt_2(), g, 1.3, power_sgd(4));
+    orthonormalise_share(h, "PowerSGD r=4, ResNet-50: bases orthonormal, share", resnet_50(), g, 4, power_sgd(4));
+    orthonormalise_share(h, "PowerSGD r=4, GPT-2: bases orthonormal, share", gpt_2(), g, 4, power_sgd(4));
     add_case(h, "ACP-SGD r=4", g, 1e-6, acp_sgd(4));
-    many_case(h, "ACP-SGD r=4, ResNet-50's 54 matrices", g, acp_sgd(4));
+    many_case(h, "ACP-SGD r=4, ResNet-50's 54 matrices", resnet_50(), g, 0, acp_sgd(4));
     add_case(h, "LQ-SGD r=4", g, 1e-6, lq_sgd(4));
     bare_cases(h, g);
     good = h.good();

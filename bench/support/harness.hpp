@@ -177,6 +177,26 @@ class harness {
             << std::flush;
   }
 
+  /// Times `body` against `beside`, interleaved, and prints the ratio of their times; `must` is the most that it may be.
+  void compare(std::string const& name, double must, std::function<void()> const& body,
+               std::function<void()> const& beside, std::function<bool()> const& check) {
+    if (!wants(name)) return;
+    body(), beside();
+    bool const right = check();
+    all_good_ &= right;
+    std::vector<double> ratio;
+    for (int r = 0; r < options_.repetitions; ++r) {
+      auto const t0 = now();
+      beside();
+      auto const t1 = now();
+      body();
+      ratio.push_back((now() - t1) / (t1 - t0));
+    }
+    std::printf("%-56s %6.3f times [%6.3f .. %6.3f]  %-8s must %.3f\n", name.c_str(), quantile(ratio, 0.5),
+                quantile(ratio, 0.25), quantile(ratio, 0.75), right ? "checked" : "WRONG", must);
+    std::fflush(stdout);
+  }
+
  private:
   /// memcpy by as many threads as the kernels use.
   void copy() {

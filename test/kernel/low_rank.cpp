@@ -186,7 +186,7 @@ TEST_CASE("close to double precision, and the same bits on every path") {
 }
 
 TEST_CASE("large outputs go around the caches with the same bits") {
-  for (auto const d : {dims{1031, 1021}, dims{512, 2048}, dims{16, 70001}, dims{262147, 5}})
+  for (auto const d : {dims{1031, 1021}, dims{512, 2048}, dims{16, 70001}, dims{262147, 5}, dims{257, 528}})
     for (auto const r : {2u, 9u}) {
       CAPTURE(d.rows);
       CAPTURE(d.cols);

@@ -95,6 +95,24 @@ TEST_CASE("gives the basis of Gram and Schmidt, whatever the scale") {
     }
 }
 
+TEST_CASE("few columns are what they are before others, bit for bit") {
+  for (std::size_t rows : {33u, 1025u, 4097u})
+    for (auto const& [few, r] : {std::pair{1u, 3u}, {2u, 3u}, {4u, 5u}, {4u, 8u}}) {
+      CAPTURE(rows);
+      CAPTURE(few);
+      CAPTURE(r);
+      auto const all = normal(rows * r);
+      std::vector<float> first;
+      for (std::size_t i = 0; i < all.size(); ++i)
+        if (i % r < few) first.push_back(all[i]);
+      auto const got = run(first, rows, few), want = run(all, rows, r);
+      std::size_t at = 0, different = 0;
+      for (std::size_t i = 0; i < all.size(); ++i)
+        if (i % r < few) different += got.p[at++] != want.p[i];
+      CHECK(different == 0);
+    }
+}
+
 TEST_CASE("columns of very different size and direction") {
   std::size_t const rows = 2000, r = 6;
   auto p = normal(rows * r);

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <sstream>
 #include <vector>
 
 using namespace gradpress;
@@ -66,4 +67,50 @@ TEST_CASE("schedule::accordion: what cannot be compared counts as a change") {
   CHECK_THROWS_WITH_AS(accordion({.threshold = 0}), doctest::Contains("threshold"), configuration_error);
   CHECK_THROWS_WITH_AS(accordion({.window = 0}), doctest::Contains("window"), configuration_error);
   CHECK_THROWS_WITH_AS(accordion(ranks).feed(-1), doctest::Contains("negative"), configuration_error);
+}
+
+TEST_CASE("schedule::accordion: a saved one goes on as it was, bit for bit, and several share a stream") {
+  auto o = ranks;
+  o.window = 3;
+  std::vector<double> const norms = {8, 8.1, 7.9, 4.3, 3.1, 5.7, 5, 4, 6, 4.9, 0.3, 9, 1, 2, 3};
+  for (std::size_t until = 0; until < norms.size(); ++until) {
+    accordion a(o), b(o), after(o);
+    for (std::size_t i = 0; i < until; ++i) a.feed(norms[i]), b.feed(2 * norms[norms.size() - 1 - i]);
+    if (until == 8) a.rate_falls();
+    std::ostringstream to;
+    a.save(to), b.save(to);
+    std::istringstream from(to.str());
+    for (auto const* one : {&a, &b}) {
+      for (int i = 0; i < 5; ++i) after.feed(1);
+      after.load(from);
+      CHECK(after.value() == one->value());
+      std::ostringstream again, its;
+      after.save(again), one->save(its);
+      CHECK(again.str() == its.str());
+      CHECK(follow(after, norms) == follow(*one, norms));
+    }
+  }
+}
+
+TEST_CASE("schedule::accordion: a checkpoint that does not fit is refused and changes nothing") {
+  accordion a(ranks), other({.low_compression = 4, .high_compression = 2});
+  for (int i = 0; i < 3; ++i) a.feed(8), other.feed(8);
+  auto const text_of = [](accordion const& x) {
+    std::ostringstream to;
+    x.save(to);
+    return to.str();
+  };
+  auto const good = text_of(a);
+  auto const refused = [&](std::string const& text, char const* says) {
+    std::istringstream from(text);
+    CHECK_THROWS_WITH_AS(a.load(from), doctest::Contains(says), state_error);
+    CHECK(text_of(a) == good);
+  };
+  refused(text_of(other), "accordion(low_compression=4,high_compression=2");
+  for (std::size_t n = 0; n < good.size(); ++n) refused(good.substr(0, n), "truncated");
+  for (std::size_t i = 8; i < good.size(); ++i) {
+    auto damaged = good;
+    damaged[i] ^= 1;
+    refused(damaged, "");
+  }
 }

@@ -216,7 +216,7 @@ TEST_CASE("schedule::adaptive_ranks: what a step showed that was taken back is f
     std::pair<int, int> found[2];
     for (int const troubled : {0, 1}) {
       trainer t(c, from, power_sgd(4));
-      adaptive_ranks ranks{t.r, {.every = 3, .window = 1}};
+      adaptive_ranks ranks{t.r, {.every = 3, .window = 2}};
       for (auto const w : t.w) ranks.add(w);
       for (int s = 0; s < 3; ++s) {
         ranks.before_step();
@@ -306,6 +306,103 @@ TEST_CASE("schedule::adaptive_ranks: ranks that somebody else set are known") {
     require(u.ranks().first == 7, "the user's");
     of_u.before_step();
     require(u.ranks().first < 4, "until the next adjustment");
+  });
+}
+
+namespace {
+struct saved_state {
+  std::string reducer, ranks;
+};
+saved_state saved(trainer& t, adaptive_ranks<gradpress::serial> const& ranks) {
+  std::ostringstream a, b;
+  t.r.save(a), ranks.save(b);
+  return {a.str(), b.str()};
+}
+void resume(trainer& t, adaptive_ranks<gradpress::serial>& ranks, saved_state const& from) {
+  std::istringstream a(from.reducer), b(from.ranks);
+  t.r.load(a), ranks.load(b);
+}
+}  // namespace
+
+TEST_CASE("schedule::adaptive_ranks: a resumed run chooses what the other chooses, bit for bit") {
+  gradients const from(falling(30, 10, 0.3));
+  constexpr l_greco_options o{.every = 5, .window = 3};
+  for (std::uint64_t until = 0; until < 12; ++until)
+    for (int const when : {0, 1, 2})  // after the step, after before_step, after a step that was taken back
+      run_ranks(world, [&](thread_communicator& c) {
+        trainer t(c, from, power_sgd(4)), u(c, from, power_sgd(4));
+        adaptive_ranks ranks{t.r, o}, resumed{u.r, o};
+        for (auto const w : t.w) ranks.add(w);
+        while (t.r.step_number() < until) ranks.before_step(), t.step();
+        if (when == 2) ranks.before_step(), t.step(false), t.r.rollback();
+        if (when == 1) ranks.before_step();
+        auto const state = saved(t, ranks);
+        u.r.set(u.w[0], "rank", 7);
+        for (auto const w : u.w) resumed.add(w);  // a default that is not the other's
+        for (int s = 0; s < 4; ++s) resumed.before_step(), u.step();
+        resume(u, resumed, state);
+        if (when == 0) {
+          auto const again = saved(u, resumed);
+          require(again.reducer == state.reducer && again.ranks == state.ranks, "the same state");
+        }
+        int adjustments = 0;
+        while (t.r.step_number() < until + 8) {
+          ranks.before_step(), resumed.before_step();
+          require(t.ranks() == u.ranks(), "the same ranks");
+          if (t.r.step_number() > until && t.r.step_number() % o.every == 0) {  // whose sums one step more would change
+            auto const &a = ranks.planner().last(), &b = resumed.planner().last();
+            require(a.error == b.error && a.budget == b.budget, "the same sums");
+            ++adjustments;
+          }
+          require(identical(t.step(), u.step()), "the same bits");
+        }
+        require(adjustments > 0 && ranks.planner().last().bytes > 0, "there was a choice");
+      });
+}
+
+TEST_CASE("schedule::adaptive_ranks: what is saved changes nothing, nor does what is refused") {
+  gradients const from;
+  run_ranks(world, [&](thread_communicator& c) {
+    trainer t(c, from, power_sgd(4)), u(c, from, power_sgd(4));
+    adaptive_ranks ranks{t.r, often}, other{u.r, often};
+    for (auto const w : t.w) ranks.add(w);
+    for (auto const w : u.w) other.add(w);
+    while (t.r.step_number() < 5) {
+      ranks.before_step(), t.step();
+      other.before_step(), u.step();
+    }
+    auto const good = saved(t, ranks), before = saved(u, other);
+    t.step(false), t.r.rollback();  // what was saved of a step counts in the file alone
+    auto const says = [&](adaptive_ranks<gradpress::serial>& to, trainer& of, std::string const& text,
+                          char const* what) {
+      auto const now = saved(of, to);
+      std::istringstream stream(text);
+      try {
+        to.load(stream);
+      } catch (state_error const& e) {
+        require(std::string(e.what()).find(what) != std::string::npos, e.what());
+        auto const then = saved(of, to);
+        return require(then.reducer == now.reducer && then.ranks == now.ranks, "nothing has changed");
+      }
+      require(false, "accepted");
+    };
+    says(other, u, good.ranks.substr(0, 300), "truncated");
+    auto damaged = good.ranks;
+    damaged[damaged.size() / 2] ^= 1;
+    says(other, u, damaged, "damaged");
+    other.before_step(), u.step();
+    says(other, u, good.ranks, "was saved after step 5, this is after 6; load what was saved with it first");
+    std::string of_first = good.ranks;
+    of_first.resize((of_first.size() + 3) / 4 * 4);
+    std::string all(world * of_first.size(), '\0');
+    c.all_gather(std::as_bytes(std::span(of_first)), std::as_writable_bytes(std::span(all)));
+    if (c.rank() == 1) says(ranks, t, all.substr(0, good.ranks.size()), "is of rank 0; load each rank's own file");
+    std::istringstream a(before.reducer), b(before.ranks);
+    u.r.load(a), other.load(b);
+    for (int s = 0; s < 4; ++s) {
+      ranks.before_step(), other.before_step();
+      require(t.ranks() == u.ranks() && identical(t.step(), u.step()), "as if nothing had been");
+    }
   });
 }
 

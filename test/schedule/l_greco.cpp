@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gradpress/schedule/l_greco.hpp>
 
+#include "../support/low_rank_matrices.hpp"
 #include "../support/planted.hpp"
+
+#include <sstream>
 
 using namespace gradpress;
 using namespace gradpress::test;
@@ -178,9 +181,81 @@ TEST_CASE("schedule::l_greco: mistakes are named") {
   CHECK_THROWS_WITH_AS(planner.add("w", 3, 4, 2, 33), doctest::Contains("tensor 'w'"), configuration_error);
   CHECK_THROWS_WITH_AS(planner.add("w", 0, 4, 2), doctest::Contains("tensor 'w' has no elements"), configuration_error);
   planner.add("w", 3, 4, 2);
+  CHECK_THROWS_WITH_AS(planner.add("w", 3, 4, 2), doctest::Contains("tensor 'w' was added before"),
+                       configuration_error);
   CHECK_THROWS_WITH_AS(planner.observe(0, 0, floats(11)), doctest::Contains("11 elements was observed, it has 12"),
                        configuration_error);
   CHECK_THROWS_WITH_AS(planner.observe(1, 0, floats(12)), doctest::Contains("was never added"), configuration_error);
   CHECK(planner.name(0) == "w");
   CHECK(planner.size() == 1);
+}
+
+namespace {
+std::string saved(l_greco<> const& planner) {
+  std::ostringstream to;
+  planner.save(to);
+  return to.str();
+}
+constexpr l_greco_options eights{.every = 8, .window = 3};
+/// Two matrices, seen until a step; by another default where it is to be loaded.
+struct seeing {
+  floats const steep = planted(wide, falling(40, 4, 0.6), 2), flat = planted(wide, falling(40, 1, 0.97), 3);
+  l_greco<> planner;
+  explicit seeing(int by_default = 4, l_greco_options const& o = eights) : planner(o) {
+    planner.add("a", wide.rows, wide.cols, by_default);
+    planner.add("b", wide.rows, wide.cols, by_default);
+  }
+  void steps(std::uint64_t from, std::uint64_t to) {
+    for (auto s = from; s < to; ++s) {
+      planner.adjust(s);
+      planner.observe(0, s, times(1 + static_cast<float>(s % 8), s % 2 == 0 ? steep : flat));
+      planner.observe(1, s, times(static_cast<float>(1 + s % 5), s % 3 == 0 ? steep : flat));
+    }
+  }
+};
+}  // namespace
+
+TEST_CASE("schedule::l_greco: a saved planner chooses on as it would have, whatever was added here") {
+  for (std::uint64_t until = 0; until < 20; ++until) {
+    seeing straight, resumed(7);
+    straight.steps(0, until);
+    auto const text = saved(straight.planner);
+    CHECK((text.size() > 4 * wide.size()) == (until % 8 >= 6 || (until % 8 == 0 && until > 0)));  // sums, if there are
+    resumed.steps(0, 7);
+    std::istringstream from(text);
+    resumed.planner.load(from);
+    CHECK(saved(resumed.planner) == text);
+    for (auto* one : {&straight, &resumed}) one->steps(until, 25);
+    CHECK(saved(resumed.planner) == saved(straight.planner));
+    CHECK(resumed.planner.rank(0) == straight.planner.rank(0));
+    CHECK(resumed.planner.rank(1) == straight.planner.rank(1));
+    CHECK(resumed.planner.last().bytes == straight.planner.last().bytes);
+  }
+}
+
+TEST_CASE("schedule::l_greco: a checkpoint that does not fit is refused and changes nothing") {
+  seeing here;
+  here.steps(0, 7);
+  auto const good = saved(here.planner);
+  auto const refused = [&](std::string const& text, char const* says) {
+    std::istringstream from(text);
+    CHECK_THROWS_WITH_AS(here.planner.load(from), doctest::Contains(says), state_error);
+    CHECK(saved(here.planner) == good);
+  };
+  refused("", "missing or truncated");
+  refused(good.substr(0, good.size() - 1), "missing or truncated");
+  for (std::size_t i = 8; i < good.size(); i += i < 400 ? 1 : 997) {
+    auto damaged = good;
+    damaged[i] ^= 4;
+    refused(damaged, i < 12 ? "not a gradpress checkpoint" : i < 16 ? "format" : "damaged");
+  }
+  refused(saved(seeing(4, {.every = 8, .window = 2}).planner),
+          "tensor 'a': was saved by l_greco(alpha=1,every=8,window=2");
+  l_greco<> other(eights);
+  refused(saved(other), "the checkpoint has 0 tensors, here are 2");
+  other.add("a", wide.rows, wide.cols, 4), other.add("c", wide.rows, wide.cols, 4);
+  refused(saved(other), "tensor 'b': has 'c' in its place");
+  l_greco<> turned(eights);
+  turned.add("a", wide.rows, wide.cols, 4), turned.add("b", wide.cols, wide.rows, 4);
+  refused(saved(turned), "tensor 'b': is 200 x 48 in the checkpoint and 48 x 200 here");
 }

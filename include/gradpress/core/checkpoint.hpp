@@ -13,13 +13,16 @@
 #include <gradpress/core/checksum.hpp>
 #include <gradpress/core/error.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <istream>
 #include <ostream>
 #include <span>
+#include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace gradpress::checkpoint {
@@ -197,6 +200,26 @@ header read(std::istream& from, header const& here, Accept const& accept) {
 }
 inline header read(std::istream& from, header const& here, std::vector<field> const& fields) {
   return read(from, here, [&](std::vector<knobs> const&) { return fields; });
+}
+
+/// A text behind its size, a u64: what others may follow in the same stream.
+inline void write_sized(std::ostream& to, std::string const& text) {
+  auto const size = static_cast<std::uint64_t>(text.size());
+  to.write(reinterpret_cast<char const*>(&size), sizeof size);
+  to.write(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!to) throw state_error("gradpress: the checkpoint could not be written; check the disk");
+}
+/// Reads what `write_sized` wrote, and no further; throws `state_error(otherwise)` where the stream does not hold it.
+inline std::istringstream read_sized(std::istream& from, std::string const& otherwise) {
+  std::uint64_t size = 0;
+  from.read(reinterpret_cast<char*>(&size), sizeof size);
+  std::string text;
+  for (char block[4096]; from && text.size() < size;) {  // a size that is damaged asks for no memory
+    from.read(block, static_cast<std::streamsize>(std::min<std::uint64_t>(sizeof block, size - text.size())));
+    text.append(block, static_cast<std::size_t>(from.gcount()));
+  }
+  if (text.size() != size || size == 0) throw state_error(otherwise);
+  return std::istringstream(std::move(text));
 }
 
 }  // namespace gradpress::checkpoint

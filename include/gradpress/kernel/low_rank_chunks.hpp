@@ -75,9 +75,13 @@ struct row_ranges {
 [[nodiscard]] constexpr std::size_t panel_for(isa how) noexcept {
   return how == isa::avx512 ? panel_cols : panel_cols / 2;
 }
+/// Matrices of at least this many elements are written around the caches. Fewer than elsewhere: a matrix comes with the
+/// others of its model, and until it is read again all of those have passed.
+inline constexpr std::size_t streaming_rows_from = std::size_t{1} << 17;
 /// Do rows that are only written go around the caches? Only where all of them consist of whole lines.
 [[nodiscard]] inline bool streams_rows(float const* out, std::size_t rows, std::size_t cols) noexcept {
-  return cols % vector_lanes == 0 && streams(out, rows * cols);
+  return cols % vector_lanes == 0 && rows * cols >= streaming_rows_from &&
+         reinterpret_cast<std::uintptr_t>(out) % 64 == 0;
 }
 inline float* aligned(std::byte* work) noexcept {
   return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(work) + 63) / 64 * 64);

@@ -36,9 +36,26 @@ struct square {
   double at[most_columns][most_columns];
 };
 
+/// Few columns, whose sums stay in registers; the bits of the loop over any number.
+template <std::size_t R>
+GRADPRESS_UNFUSED inline void gram_of_few(float const* p, std::size_t rows, double* gram) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  double sum[gram_entries(R)] = {};
+  for (std::size_t row = 0; row < rows; ++row, p += R) {
+    double x[R];
+    for (std::size_t j = 0; j < R; ++j) x[j] = static_cast<double>(p[j]);
+    for (std::size_t j = 0; j < R; ++j) {
+      for (std::size_t i = 0; i <= j; ++i) sum[gram_entries(j) + i] += x[i] * x[j];
+    }
+  }
+  std::copy_n(sum, gram_entries(R), gram);
+}
 /// gram[j (j + 1) / 2 + i] = column i times column j, i <= j.
 GRADPRESS_UNFUSED inline void gram_of(float const* p, std::size_t rows, std::size_t r, double* gram) noexcept {
   GRADPRESS_UNFUSED_BODY
+  if (r == 1) return gram_of_few<1>(p, rows, gram);
+  if (r == 2) return gram_of_few<2>(p, rows, gram);
+  if (r == 4) return gram_of_few<4>(p, rows, gram);
   std::fill_n(gram, gram_entries(r), 0.);
   for (std::size_t row = 0; row < rows; ++row, p += r) {
     double* to = gram;
@@ -60,10 +77,32 @@ void sum_gram(Exec const& exec, float const* P, std::size_t rows, std::size_t r,
     for (std::size_t i = 0; i < entries; ++i) partial[i] += partial[c * entries + i];
 }
 
+/// Every row of few columns, none of them dropped, times the upper triangle t; the bits of the loop over any number.
+template <std::size_t R>
+GRADPRESS_UNFUSED inline void apply_triangle_to_few(float* p, std::size_t rows, square const& t) noexcept {
+  GRADPRESS_UNFUSED_BODY
+  double own[gram_entries(R)];
+  for (std::size_t j = 0; j < R; ++j)
+    for (std::size_t i = 0; i <= j; ++i) own[gram_entries(j) + i] = t.at[i][j];
+  for (std::size_t row = 0; row < rows; ++row, p += R) {
+    double x[R];
+    for (std::size_t j = 0; j < R; ++j) x[j] = static_cast<double>(p[j]);
+    for (std::size_t j = 0; j < R; ++j) {
+      double sum = 0;
+      for (std::size_t i = 0; i <= j; ++i) sum += x[i] * own[gram_entries(j) + i];
+      p[j] = static_cast<float>(sum);
+    }
+  }
+}
 /// Every row times the upper triangle t; column j of zeros where keep[j] is false.
 GRADPRESS_UNFUSED inline void apply_triangle(float* p, std::size_t rows, std::size_t r, square const& t,
                                              bool const* keep) noexcept {
   GRADPRESS_UNFUSED_BODY
+  if (std::all_of(keep, keep + r, [](bool k) { return k; })) {
+    if (r == 1) return apply_triangle_to_few<1>(p, rows, t);
+    if (r == 2) return apply_triangle_to_few<2>(p, rows, t);
+    if (r == 4) return apply_triangle_to_few<4>(p, rows, t);
+  }
   for (std::size_t row = 0; row < rows; ++row, p += r)
     for (std::size_t j = r; j-- > 0;) {
       double x = 0;

@@ -365,10 +365,7 @@ class driver {
     if (in_step()) throw misuse("save was called inside a step; take its gradients first");
     std::ostringstream inner;
     reducer_->save(inner);
-    auto const text = std::move(inner).str();
-    auto const size = static_cast<std::uint64_t>(text.size());
-    to.write(reinterpret_cast<char const*>(&size), sizeof size);
-    to.write(text.data(), static_cast<std::streamsize>(text.size()));
+    checkpoint::write_sized(to, std::move(inner).str());
     std::vector<checkpoint::field> all;
     for (auto& m : members_)
       m->work->visit([&](char const* name, float* data, std::size_t n) {
@@ -386,16 +383,8 @@ class driver {
   void load(std::istream& from) {
     if (in_step()) throw misuse("load was called inside a step; take its gradients first");
     std::string const who = here();
-    std::uint64_t size = 0;
-    from.read(reinterpret_cast<char*>(&size), sizeof size);
-    std::string text;
-    for (char block[4096]; from && text.size() < size;) {
-      from.read(block, static_cast<std::streamsize>(std::min<std::uint64_t>(sizeof block, size - text.size())));
-      text.append(block, static_cast<std::size_t>(from.gcount()));
-    }
-    if (text.size() != size || size == 0)
-      throw state_error(who + "the checkpoint of the driver is missing or truncated; use what driver.save wrote");
-    std::istringstream inner(std::move(text));
+    auto inner = checkpoint::read_sized(
+        from, who + "the checkpoint of the driver is missing or truncated; use what driver.save wrote");
 
     // Into a copy first: what does not fit the reducer must not have changed the optimizer.
     std::vector<std::vector<float>> read;

@@ -4,12 +4,17 @@
 /// \file
 /// Two levels of compression a tensor: a low one while its gradient changes fast, a high one otherwise.
 
-#include <gradpress/core/error.hpp>
+#include <gradpress/core/checkpoint.hpp>
+#include <gradpress/core/knobs.hpp>
 
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <sstream>
 #include <string>
+#include <tuple>
 
 namespace gradpress {
 
@@ -19,6 +24,12 @@ struct accordion_options {
   double high_compression = 0;  ///< the knob's value otherwise, as rank 1
   double threshold = 0.5;       ///< relative change of the norm from which it matters
   std::uint64_t window = 1;     ///< norms a comparison; the paper compares two epochs that are 10 apart
+
+  static constexpr std::string_view name = "accordion";
+  static constexpr auto knobs =
+      std::tuple{knob{"low_compression", &accordion_options::low_compression},
+                 knob{"high_compression", &accordion_options::high_compression},
+                 knob{"threshold", &accordion_options::threshold}, knob{"window", &accordion_options::window}};
 
   void check() const {
     if (!std::isfinite(low_compression) || !std::isfinite(high_compression))
@@ -50,6 +61,11 @@ class accordion {
   std::uint64_t fed_ = 0;
   bool compared_ = false, low_ = true;
 
+  using words = std::array<std::uint64_t, 5>;
+  [[nodiscard]] checkpoint::field field(words& all) const {
+    return {"accordion", describe(options_), "norms", {reinterpret_cast<float*>(all.data()), 2 * all.size()}};
+  }
+
  public:
   explicit accordion(accordion_options const& options) : options_(options) { options_.check(); }
 
@@ -75,6 +91,23 @@ class accordion {
   }
   /// The knob's value from the next step on.
   [[nodiscard]] double value() const noexcept { return low_ ? options_.low_compression : options_.high_compression; }
+
+  /// Norms, how many of them, and the level; the same bytes on all ranks. Several may follow one another in a stream.
+  void save(std::ostream& to) const {
+    words all{std::bit_cast<std::uint64_t>(sum_), std::bit_cast<std::uint64_t>(before_), fed_, compared_, low_};
+    std::ostringstream inner;
+    checkpoint::write(inner, {}, {field(all)});
+    checkpoint::write_sized(to, std::move(inner).str());
+  }
+  /// Reads what an accordion with the same options saved, and no further. All or nothing; throws `state_error`. Set the
+  /// knob to `value` afterwards, if no other checkpoint has it.
+  void load(std::istream& from) {
+    auto inner = checkpoint::read_sized(from, "accordion: its checkpoint is missing or truncated");
+    words all{};
+    checkpoint::read(inner, {}, {field(all)});
+    sum_ = std::bit_cast<double>(all[0]), before_ = std::bit_cast<double>(all[1]);
+    fed_ = all[2], compared_ = all[3] != 0, low_ = all[4] != 0;
+  }
 };
 
 }  // namespace gradpress

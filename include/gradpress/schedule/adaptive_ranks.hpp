@@ -27,8 +27,9 @@ namespace gradpress {
 ///             window stays, and the tensor is then not seen until the next.
 /// - Knobs     an adjustment sets `rank` where it changes, and so ends a schedule that the rank followed. Ranks that the
 ///             user or `load` set are read before each adjustment. Memories and the columns that both ranks have stay.
-/// - Restart   sums of a window are in no checkpoint: what it had seen is seen again or missed, on all ranks alike. Add
-///             with the default rank, where `load` came first and the rank may be another.
+/// - Restart   the reducer's checkpoint has the ranks, `save` the sums of a window and the defaults. Without the latter
+///             what a window had seen is missed, on all ranks alike; add with the default rank then, where the reducer's
+///             `load` came first and the rank may be another.
 /// - Cost      4 bytes an element, 8 in the window; inside it a dense all-reduce and some 6 passes a step; an adjustment
 ///             as of `l_greco`. Allocates at both ends of the window and in an adjustment.
 /// - Lifetime  it ends before the reducer does. Neither copied nor moved.
@@ -72,22 +73,48 @@ class adaptive_ranks {
   /// Reads what the last step showed, sets ranks where they are due, and watches or ceases to.
   void before_step() {
     auto const step = reducer_.step_number();
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      auto const last = tensors_[i].last.lock();
-      if (last == nullptr || last->sum.empty()) continue;
-      auto const sum = std::exchange(last->sum, {});
-      if (last->step + 1 == step) planner_.observe(i, last->step, sum);
-    }
+    for (std::size_t i = 0; i < tensors_.size(); ++i)
+      if (auto const sum = unread(tensors_[i]); !sum.empty()) planner_.observe(i, step - 1, sum);
+    forget();
     if (planner_.adjusts(step))
       for (std::size_t i = 0; i < tensors_.size(); ++i) planner_.set_rank(i, rank_now(tensors_[i].handle));
     for (auto const& c : planner_.adjust(step)) reducer_.set(tensors_[c.tensor].handle, "rank", c.after);
     watch(planner_.wants(step));
   }
 
+  /// Writes this rank's window, what the last step showed included, between steps and beside what the reducer saves; in
+  /// another stream, since the reducer's `load` reads to the end of its own.
+  void save(std::ostream& to) const {
+    std::vector<std::span<float const>> sums;
+    for (auto const& t : tensors_) sums.push_back(unread(t));
+    planner_.write(to, here(), sums);
+  }
+  /// Reads what `save` wrote on this rank number of a world of this size, when the same tensors were added in the same
+  /// order and the reducer has loaded what it saved then. Defaults are those of the one that saved; choices go on bit
+  /// for bit. All or nothing; throws `state_error`.
+  void load(std::istream& from) {
+    planner_.read(from, here());
+    forget();
+  }
+
   /// Ranks, budgets and what the last adjustment came to.
   [[nodiscard]] l_greco<Exec> const& planner() const noexcept { return planner_; }
 
  private:
+  [[nodiscard]] checkpoint::header here() const {
+    return {static_cast<std::uint32_t>(reducer_.rank()), static_cast<std::uint32_t>(reducer_.size()),
+            reducer_.step_number(), reducer_.seed()};
+  }
+  /// The sum of the last step, if it stands and the planner has not been told of it.
+  [[nodiscard]] std::span<float const> unread(watched const& t) const {
+    auto const last = t.last.lock();
+    if (last == nullptr || last->step + 1 != reducer_.step_number()) return {};
+    return last->sum;
+  }
+  void forget() {
+    for (auto const& t : tensors_)
+      if (auto const last = t.last.lock()) last->sum = {};
+  }
   [[nodiscard]] int rank_now(tensor t) const {
     int rank = 0;  // which the planner refuses
     static_cast<void>(detail::read_knob(reducer_.knob(t, "rank"), rank));

@@ -4,8 +4,11 @@
 /// \file
 /// Ranks by tensor that change during training: the smallest messages whose errors add up to no more than the defaults'.
 
+#include <gradpress/core/checkpoint.hpp>
+#include <gradpress/core/knobs.hpp>
 #include <gradpress/schedule/budget_choices.hpp>
 
+#include <tuple>
 #include <utility>
 
 namespace gradpress {
@@ -18,6 +21,13 @@ struct l_greco_options {
   double upper = 2;             ///< ... to ceil(upper * default), at least 1 and at most 32
   std::size_t buckets = 10000;  ///< of `choose_budgets`
   int iterations = 5;           ///< of `rank_choices`
+
+  static constexpr std::string_view name = "l_greco";
+  static constexpr auto knobs =
+      std::tuple{knob{"alpha", &l_greco_options::alpha},          knob{"every", &l_greco_options::every},
+                 knob{"window", &l_greco_options::window},        knob{"lower", &l_greco_options::lower},
+                 knob{"upper", &l_greco_options::upper},          knob{"buckets", &l_greco_options::buckets},
+                 knob{"iterations", &l_greco_options::iterations}};
 
   void check() const {
     if (every == 0 || window == 0 || window > every)
@@ -34,6 +44,9 @@ struct rank_change {
   std::size_t tensor = 0;  ///< its number, as `add` returned it
   int before = 0, after = 0;
 };
+
+template <class Exec>
+class adaptive_ranks;
 
 /// Collects signals and adjusts ranks. It sends nothing and knows no reducer, as `adaptive_ranks` does: `observe` takes what
 /// the caller has summed over the ranks, and `adjust` returns what the caller is to set.
@@ -56,14 +69,15 @@ class l_greco {
   struct tensor {
     std::string name;
     shape dims;
-    int by_default, lowest, highest, now;
-    buffer<Exec> sum;
+    int by_default = 1, lowest = 1, highest = 1, now = 1;
+    buffer<Exec> sum{};
     std::uint64_t observed = 0;  // steps in `sum`
   };
   l_greco_options options_;
   Exec exec_;
   std::vector<tensor> tensors_;
   budget_plan last_;
+  friend class adaptive_ranks<Exec>;
 
  public:
   explicit l_greco(l_greco_options const& options = {}, Exec exec = {}) : options_(options), exec_(std::move(exec)) {
@@ -79,15 +93,12 @@ class l_greco {
       throw configuration_error("l_greco: tensor '" + name + "': ranks must lie in 1..32, its default is " +
                                 std::to_string(by_default));
     if (full < 1) throw configuration_error("l_greco: tensor '" + name + "' has no elements; leave it out");
-    auto const within = [&](double r) { return std::clamp(static_cast<int>(r), 1, full); };
-    auto const r0 = std::min(by_default, full);
-    tensors_.push_back({std::move(name),
-                        {rows, cols},
-                        r0,
-                        within(std::floor(options_.lower * r0)),
-                        within(std::ceil(options_.upper * r0)),
-                        now > 0 ? now : by_default,
-                        kernel::zeros(exec_, "gradpress::sum", rows * cols)});
+    for (auto const& t : tensors_)
+      if (t.name == name) throw configuration_error("l_greco: tensor '" + name + "' was added before");
+    tensor t{.name = std::move(name), .dims = {rows, cols}, .now = now > 0 ? now : by_default};
+    t.sum = kernel::zeros(exec_, "gradpress::sum", rows * cols);
+    set_default(t, std::min(by_default, full));
+    tensors_.push_back(std::move(t));
     return tensors_.size() - 1;
   }
 
@@ -134,7 +145,25 @@ class l_greco {
   /// Bytes, error, budget and feasibility of the last adjustment that knew a tensor's signals.
   [[nodiscard]] budget_plan const& last() const noexcept { return last_; }
 
+  /// Defaults, ranks and the sums of a window that has begun; not `last`. The same bytes on all ranks. Others may follow
+  /// in the same stream.
+  void save(std::ostream& to) const { write(to, {}, std::vector<std::span<float const>>(tensors_.size())); }
+  /// Reads what a planner with the same options and tensors saved, and no further; defaults are then those of the one
+  /// that saved. All or nothing; throws `state_error`.
+  void load(std::istream& from) { read(from, {}); }
+
  private:
+  void set_default(tensor& t, int rank) const {
+    auto const full = static_cast<int>(std::min<std::size_t>({t.dims.rows, t.dims.cols, 32}));
+    auto const within = [&](double r) { return std::clamp(static_cast<int>(r), 1, full); };
+    t.by_default = rank;
+    t.lowest = within(std::floor(options_.lower * rank));
+    t.highest = within(std::ceil(options_.upper * rank));
+  }
+
+  void write(std::ostream& to, checkpoint::header const& here, std::vector<std::span<float const>> const& more) const;
+  void read(std::istream& from, checkpoint::header const& here);
+  void take(tensor& t, checkpoint::knobs const& saved, std::string const& options) const;
   tensor& at(std::size_t t) {
     if (t >= tensors_.size())
       throw configuration_error("l_greco: tensor number " + std::to_string(t) + " was never added; there are " +
@@ -154,3 +183,5 @@ class l_greco {
 };
 
 }  // namespace gradpress
+
+#include <gradpress/schedule/l_greco_state.hpp>

@@ -21,10 +21,12 @@ GRADPRESS_AVX2_PIECE __m256 add_product_avx2(__m256 sum, __m256 a, __m256 b) {
   asm("" : "+x"(sum));
   return sum;
 }
-/// Eight cache lines ahead in its row.
-GRADPRESS_AVX2_PIECE void prefetch_ahead_avx2(float const* p) {
-  _mm_prefetch(reinterpret_cast<char const*>(p + 128), _MM_HINT_T0);
+/// How far ahead to fetch, in floats: eight cache lines in the same row, or, where rows end before that is of much use,
+/// the same place of the rows that are opened next.
+[[nodiscard]] constexpr std::size_t fetch_ahead_avx2(std::size_t stride, std::size_t open) noexcept {
+  return stride <= 768 ? open * stride : 128;
 }
+GRADPRESS_AVX2_PIECE void prefetch_avx2(float const* p) { _mm_prefetch(reinterpret_cast<char const*>(p), _MM_HINT_T0); }
 /// Eight columns of one row of what is owed.
 template <std::size_t R>
 GRADPRESS_AVX2_PIECE __m256 owed_avx2(owed_panel const& owed, std::size_t c) {
@@ -39,6 +41,8 @@ template <std::size_t R, bool Sum, bool Owed>
 GRADPRESS_AVX2 inline bool dot_row_avx2(open_panel const& in, float const* q, std::size_t q_stride, std::size_t blocks,
                                         float* sum) {
   __m256 low[R], high[R];
+  auto const ahead = fetch_ahead_avx2(in.stride, open_rows);
+  float const *const next_m = in.m + ahead, *const next_e = Sum ? in.e + ahead : nullptr;
   auto top = _mm256_setzero_si256();
   GRADPRESS_UNROLL
   for (std::size_t j = 0; j < R; ++j) {
@@ -46,10 +50,10 @@ GRADPRESS_AVX2 inline bool dot_row_avx2(open_panel const& in, float const* q, st
     high[j] = _mm256_loadu_ps(sum + j * vector_lanes + 8);
   }
   for (std::size_t b = 0; b < blocks * vector_lanes; b += vector_lanes) {
-    prefetch_ahead_avx2(in.m + b);
+    prefetch_avx2(next_m + b);
     auto x = _mm256_loadu_ps(in.m + b), y = _mm256_loadu_ps(in.m + b + 8);
     if constexpr (Sum) {
-      prefetch_ahead_avx2(in.e + b);
+      prefetch_avx2(next_e + b);
       auto e = _mm256_loadu_ps(in.e + b), f = _mm256_loadu_ps(in.e + b + 8);
       if constexpr (Owed) {
         e = _mm256_sub_ps(e, owed_avx2<R>(in.owed, b));
@@ -106,6 +110,7 @@ GRADPRESS_AVX2 inline bool dot_avx2(open_panel const& in, float const* q, std::s
 template <std::size_t R, std::size_t W>
 GRADPRESS_AVX2 inline void transposed_rows_avx2(float const* m, std::size_t m_stride, float const* p, float* q,
                                                 std::size_t q_stride, std::size_t blocks) {
+  auto const ahead = fetch_ahead_avx2(m_stride, open_rows_transposed);
   for (std::size_t c = 0; c < blocks * vector_lanes; c += 8) {
     __m256 v[R];
     GRADPRESS_UNROLL
@@ -113,7 +118,7 @@ GRADPRESS_AVX2 inline void transposed_rows_avx2(float const* m, std::size_t m_st
     GRADPRESS_UNROLL
     for (std::size_t w = 0; w < W; ++w) {
       auto const* const from = m + w * m_stride + c;
-      prefetch_ahead_avx2(from);
+      prefetch_avx2(from + ahead);
       auto const x = _mm256_loadu_ps(from);
       GRADPRESS_UNROLL
       for (std::size_t j = 0; j < R; ++j) v[j] = add_product_avx2(v[j], x, _mm256_set1_ps(p[w * R + j]));
@@ -149,7 +154,7 @@ GRADPRESS_AVX2 inline void outer_avx2(float const* p, std::size_t p_stride, floa
       else if (out.use == outer_use::store)
         _mm256_storeu_ps(to, o);
       else {
-        prefetch_ahead_avx2(to);
+        prefetch_avx2(to + 128);
         _mm256_storeu_ps(to, _mm256_sub_ps(_mm256_loadu_ps(to), o));
       }
     }
