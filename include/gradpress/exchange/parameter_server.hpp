@@ -36,9 +36,11 @@ struct parameter_server {
 
   using family = family::exchange;
   static constexpr std::string_view name = "parameter_server";
-  static constexpr auto knobs =
-      std::tuple{knob{"down", &parameter_server::down}, knob{"memory", &parameter_server::memory},
-                 knob{"root", &parameter_server::root}};
+  // Its type written out: clang 19 cannot deduce it of a class template in a precompiled header.
+  static constexpr std::tuple<knob<Down, parameter_server>, knob<Memory, parameter_server>, knob<int, parameter_server>>
+      knobs = {knob<Down, parameter_server>{"down", &parameter_server::down},
+               knob<Memory, parameter_server>{"memory", &parameter_server::memory},
+               knob<int, parameter_server>{"root", &parameter_server::root}};
   static constexpr bool keeps_coefficients = remembers<Memory>;
   static_assert(quantizer<Down> && !agreeing<Down>,
                 "parameter_server: 'down' must be a quantizer that needs no agreement, such as sign or bf16.");

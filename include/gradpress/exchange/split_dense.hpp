@@ -47,7 +47,8 @@ struct split_dense {
 
   using family = family::exchange;
   static constexpr std::string_view name = "split_dense";
-  static constexpr auto knobs = std::tuple{knob{"last", &split_dense::last}};
+  // Its type written out: clang 19 cannot deduce it of a class template in a precompiled header.
+  static constexpr std::tuple<knob<Last, split_dense>> knobs = {knob<Last, split_dense>{"last", &split_dense::last}};
   static constexpr bool exact = std::same_as<Last, unrounded>;
   static_assert(quantizer<Last> && !agreeing<Last>,
                 "split_dense: 'last' must be a quantizer that needs no agreement, such as bf16 or stochastic_int.");

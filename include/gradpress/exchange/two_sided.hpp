@@ -31,7 +31,9 @@ struct two_sided {
 
   using family = family::exchange;
   static constexpr std::string_view name = "two_sided";
-  static constexpr auto knobs = std::tuple{knob{"down", &two_sided::down}, knob{"memory", &two_sided::memory}};
+  // Its type written out: clang 19 cannot deduce it of a class template in a precompiled header.
+  static constexpr std::tuple<knob<Down, two_sided>, knob<Memory, two_sided>> knobs = {
+      knob<Down, two_sided>{"down", &two_sided::down}, knob<Memory, two_sided>{"memory", &two_sided::memory}};
   static constexpr bool chunked = true;
   static constexpr bool keeps_coefficients = remembers<Memory>;
   static_assert(quantizer<Down> && !agreeing<Down>,
