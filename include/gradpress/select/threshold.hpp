@@ -40,8 +40,8 @@ struct threshold {
     auto const n = x.extent(0);
     bool finite = true;
     auto const counts = ctx.template scratch<std::size_t>(kernel::compact_chunks(n));
-    kept.count =
-        kernel::compact_positions(ctx.exec, x.data(), n, static_cast<float>(tau), kept.indices.data(), counts.data(), finite);
+    kept.count = kernel::compact_positions(ctx.exec, x.data(), n, static_cast<float>(tau), kept.indices.data(),
+                                           counts.data(), finite);
     return finite;
   }
 };
