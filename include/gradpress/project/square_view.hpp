@@ -29,8 +29,7 @@ struct square_view {
   using family = family::projector;
   static constexpr std::string_view name = "square_view";
   // Its type written out: clang 19 cannot deduce it of a class template in a precompiled header.
-  static constexpr std::tuple<knob<low_rank, square_view>> knobs = {
-      knob<low_rank, square_view>{"inner", &square_view::inner}};
+  static constexpr std::tuple<knob<P, square_view>> knobs = {knob<P, square_view>{"inner", &square_view::inner}};
   static constexpr int rounds = P::rounds;
   static constexpr bool linear = P::linear;
   static_assert(projector<P> && !keeps_coordinates<P>,
