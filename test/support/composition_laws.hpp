@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What every composition must obey, whatever it is made of. One table-driven check instantiates it for each legal one.
+// What every composition must obey, whatever it is made of. One table-driven check drives each legal one; the step of a
+// tensor is compiled once for the exchanges that leave it alone (any_way).
 
 #include <gradpress/communicate/threads.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>

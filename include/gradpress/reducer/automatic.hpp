@@ -7,6 +7,10 @@
 #include <gradpress/communicate/link.hpp>
 #include <gradpress/reducer.hpp>
 
+#include <algorithm>
+#include <cmath>
+#include <map>
+
 namespace gradpress {
 
 namespace detail {

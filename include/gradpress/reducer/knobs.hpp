@@ -6,6 +6,9 @@
 
 #include <gradpress/reducer.hpp>
 
+#include <algorithm>
+#include <cmath>
+
 namespace gradpress {
 
 template <class Exec>

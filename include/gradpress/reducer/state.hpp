@@ -7,6 +7,9 @@
 #include <gradpress/core/checkpoint.hpp>
 #include <gradpress/reducer.hpp>
 
+#include <algorithm>
+#include <limits>
+
 namespace gradpress {
 
 template <class Exec>

@@ -6,6 +6,8 @@
 
 #include <gradpress/reducer.hpp>
 
+#include <algorithm>
+
 namespace gradpress {
 
 namespace detail {
