@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -D SOURCE=file.cpp -D CASE=NAME -D COMPILER=c++ -D FLAGS=file [-D STOP=options] -P expect_sentence.cmake
 # STOP: how this compiler is told to write nothing, if not by -fsyntax-only.
-# Succeeds where compiling SOURCE with CASE_NAME fails and the sentence beside CASE_NAME is among the first lines printed.
+# Succeeds where compiling SOURCE with CASE_NAME fails and the sentence beside CASE_NAME is among the first lines printed;
+# with NAME none, where SOURCE compiles.
 
 set(most_lines 5)
 
 file(READ "${FLAGS}" flags)
 string(REPLACE "SHELL:" "" flags "${flags}")  # a mark for CMake itself
 separate_arguments(flags UNIX_COMMAND "${flags}")
-
-file(READ "${SOURCE}" text)
-if(NOT text MATCHES "CASE_${CASE}[^A-Z0-9_\n][^\n]*// expect: ([^\n]+)")
-  message(FATAL_ERROR "${SOURCE}: no sentence beside CASE_${CASE}")
-endif()
-string(STRIP "${CMAKE_MATCH_1}" sentence)
 
 if(NOT STOP)
   set(STOP -fsyntax-only)
@@ -23,6 +18,19 @@ separate_arguments(STOP UNIX_COMMAND "${STOP}")
 set(ENV{LC_ALL} C)
 execute_process(COMMAND "${COMPILER}" ${flags} ${STOP} -DCASE_${CASE} "${SOURCE}"
                 RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(CASE STREQUAL "none")
+  if(NOT status STREQUAL "0")
+    message("${output}")
+    message(FATAL_ERROR "${SOURCE} does not compile by itself, so its refusals show nothing")
+  endif()
+  return()
+endif()
+
+file(READ "${SOURCE}" text)
+if(NOT text MATCHES "CASE_${CASE}[^A-Z0-9_\n][^\n]*// expect: ([^\n]+)")
+  message(FATAL_ERROR "${SOURCE}: no sentence beside CASE_${CASE}")
+endif()
+string(STRIP "${CMAKE_MATCH_1}" sentence)
 if(status STREQUAL "0")
   message(FATAL_ERROR "CASE_${CASE} compiles; it should be refused with: ${sentence}")
 endif()

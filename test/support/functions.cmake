@@ -42,30 +42,40 @@ function(gradpress_add_skipped_test name reason)
 endfunction()
 
 # Each `CASE_NAME ... // expect: sentence` of the source is compiled with CASE_NAME defined. It passes where the
-# compiler refuses it with that sentence among the first lines it prints, so not for an error of another kind.
+# compiler refuses it with that sentence among the first lines it prints, so not for an error of another kind. With no
+# CASE_ defined it must compile.
 function(gradpress_add_compile_fail_tests source)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${source}")
   gradpress_test_name(stem "${source}")
-  set(control ${stem}.control)
-  add_library(${control} OBJECT ${source})  # with no CASE_ set it must compile
-  target_link_libraries(${control} PRIVATE gradpress_dev)
-
-  # What the control is compiled with. All includes as system ones: only the refusal is of interest here.
+  # What the suites are compiled with, and what they find precompiled: most of these sources are read in a second then. All
+  # includes as system ones: only the refusal is of interest here.
   set(flags "${CMAKE_CURRENT_BINARY_DIR}/${stem}.flags")
+  set(suite gradpress_test_main_light)
   # What the compiler searches by itself must keep its place: /usr/include named here would come before the compiler's.
-  set(includes "$<FILTER:$<REMOVE_DUPLICATES:$<TARGET_PROPERTY:${control},INCLUDE_DIRECTORIES>>,EXCLUDE,^/usr/include$>")
-  set(options "$<TARGET_PROPERTY:${control},COMPILE_OPTIONS>")
+  set(includes "$<FILTER:$<REMOVE_DUPLICATES:$<TARGET_PROPERTY:${suite},INCLUDE_DIRECTORIES>>,EXCLUDE,^/usr/include$>")
+  set(options "$<TARGET_PROPERTY:${suite},COMPILE_OPTIONS>")
+  set(definitions "$<TARGET_PROPERTY:${suite},COMPILE_DEFINITIONS>")
+  set(precompiled "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/${suite}.dir/cmake_pch.hxx")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    set(precompiled "-include \"${precompiled}\"")
+  else()
+    set(precompiled "-Xclang -include-pch -Xclang \"${precompiled}.pch\"")
+  endif()
+  string(TOUPPER "${CMAKE_BUILD_TYPE}" build_type)
   file(GENERATE OUTPUT "${flags}.$<COMPILE_LANGUAGE>" CONTENT
-    "${CMAKE_CXX20_STANDARD_COMPILE_OPTION}\n$<JOIN:${options},\n>\n-isystem \"$<JOIN:${includes},\"\n-isystem \">\"\n")
+    "${CMAKE_CXX20_STANDARD_COMPILE_OPTION}\n${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_${build_type}}\n$<JOIN:${options},\n>\n-D$<JOIN:${definitions},\n-D>\n-isystem \"$<JOIN:${includes},\"\n-isystem \">\"\n${precompiled}\n")
 
   file(STRINGS "${source}" lines REGEX "CASE_[A-Z0-9_]+.*// expect: ")
+  set(cases none)
   foreach(line IN LISTS lines)
-    if(NOT line MATCHES "CASE_([A-Z0-9_]+)")
-      continue()  # the rest of a sentence with a semicolon in it
+    if(line MATCHES "CASE_([A-Z0-9_]+)")  # else it is the rest of a sentence with a semicolon in it
+      list(APPEND cases ${CMAKE_MATCH_1})
     endif()
-    set(name ${stem}.${CMAKE_MATCH_1})
+  endforeach()
+  foreach(case IN LISTS cases)
+    set(name ${stem}.${case})
     add_test(NAME ${name}
-      COMMAND "${CMAKE_COMMAND}" -D SOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${source} -D CASE=${CMAKE_MATCH_1}
+      COMMAND "${CMAKE_COMMAND}" -D SOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${source} -D CASE=${case}
               -D COMPILER=${CMAKE_CXX_COMPILER} -D FLAGS=${flags}.CXX
               -P "${CMAKE_CURRENT_SOURCE_DIR}/support/expect_sentence.cmake")
     set_tests_properties(${name} PROPERTIES TIMEOUT ${gradpress_test_timeout} LABELS compile_fail)
