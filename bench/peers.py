@@ -49,8 +49,8 @@ def install():
     """torch and numpy into a virtual environment of their own."""
     if stamp.exists():
         return
-    print(f"Installing torch and numpy for the comparison into {home.relative_to(root)}: about 2.5 GB to fetch and 5.5 GB "
-          "of disk, some minutes", flush=True)
+    print(f"Installing torch and numpy for the comparison into {home.relative_to(root)}: 3 GB to fetch, 5.5 GB of "
+          "disk, some minutes", flush=True)
     home.parent.mkdir(exist_ok=True)
     log = root / "build/peers.log"
     with open(log, "w") as out:
@@ -63,7 +63,7 @@ def install():
     stamp.touch()
 
 
-if pathlib.Path(sys.prefix) != home:
+if pathlib.Path(sys.prefix).resolve() != home.resolve():
     install()
     # Read when a process starts. A core type chosen for another OpenBLAS would slow numpy's.
     fresh = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")} | settings
@@ -82,6 +82,8 @@ class Ours:
     """The program of our side; see bench/peers/ours.cpp for what it understands."""
 
     def __init__(self, folder):
+        if not os.access(arguments.program, os.X_OK):
+            sys.exit(f"peers: {arguments.program} is not built; ./dev bench peers builds it")
         self.file = pathlib.Path(folder) / "part"
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "THP_"))}
         self.process = subprocess.Popen([arguments.program, "serve", "--n", str(arguments.n)], env=own, text=True,
@@ -103,7 +105,10 @@ class Ours:
         return torch.from_numpy(numpy.fromfile(self.file, dtype=numpy.uint8)).view(kind)
 
     def seconds(self):
-        return int(self.ask("run")) / 1e9
+        answer = self.ask("run")
+        if not answer.isdigit():
+            sys.exit(f"peers: our side answered '{answer}' to 'run'")
+        return int(answer) / 1e9
 
 
 # ---- the peers --------------------------------------------------------------------------------------------
@@ -238,7 +243,8 @@ def product_numpy():
 
 
 def near(left, right, most):
-    return bool(torch.linalg.vector_norm(left.double() - right.double()) <= most * torch.linalg.vector_norm(right.double()))
+    left, right = left.double(), right.double()
+    return bool(torch.linalg.vector_norm(left - right) <= most * torch.linalg.vector_norm(right))
 
 
 def same_largest(magnitude, left, right):
@@ -277,7 +283,7 @@ def agree_integers(levels, random):
 
 def agree_memory_sign(answer):
     scale, byte, rest = answer
-    return torch.equal(ours.part("bits", torch.uint8), byte.view(-1)) and near(ours.part("residual"), rest.view(-1), 1e-5)
+    return torch.equal(ours.part("bits", torch.uint8), byte) and near(ours.part("residual"), rest, 1e-5)
 
 
 def agree_cast(out):
@@ -293,7 +299,7 @@ def agree_power(answer):
     return near(ours.part("update"), update.reshape(-1), 1e-3) and near(ours.part("residual"), rest.reshape(-1), 1e-3)
 
 
-# ---- rows: our row, the goal, its peers, the check. A peer without a goal is there as a well-known reference. ---------
+# ---- rows: our row, the goal (0: none, a well-known reference), its peers, the check ------------------------
 
 
 def as_it_is(f):
@@ -387,7 +393,7 @@ with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") els
     ours.process.stdin.close()
     ours.process.wait()
 
-print(f"\n{'row':29} {'peer':29} {'peer, ms':>9} {'ours, ms':>9} {'times faster':>20}          goal   * the fastest peer")
+print(f"\n{'row':29} {'peer':29} {'peer, ms':>9} {'ours, ms':>9}    times faster [quartiles]  goal      * fastest peer")
 print("\n".join(map(line, results)))
 if arguments.json:
     with open(arguments.json, "a") as out:
