@@ -90,8 +90,11 @@ class Ours:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, request):
-        self.process.stdin.write(request + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return "nothing, and ended"
         return self.process.stdout.readline().strip()
 
     def must(self, request, expected):
