@@ -2,6 +2,7 @@
 // Every hot kernel against memcpy, each with a check of its answer.   ./dev bench kernels [--json FILE]
 
 #include "support/harness.hpp"
+#include "support/is_top_k.hpp"
 
 #include <gradpress/encode/smallest_index.hpp>
 #include <gradpress/kernel/cast.hpp>
@@ -17,28 +18,12 @@
 #include <gradpress/kernel/stochastic_int.hpp>
 #include <gradpress/kernel/top_k.hpp>
 
-#include <numeric>
-
 using namespace gradpress;
 using namespace gradpress::bench;
 
 namespace {
 using exec_space = Kokkos::DefaultHostExecutionSpace;
 exec_space const exec;
-
-/// Is `at` the exact top-k of x by (|x| descending, index ascending)?
-bool is_top_k(float const* x, std::size_t n, std::vector<index_t> const& at) {
-  std::vector<index_t> order(n);
-  std::iota(order.begin(), order.end(), index_t{0});
-  auto const more = [x](index_t i, index_t j) {
-    auto const a = std::fabs(x[i]), b = std::fabs(x[j]);
-    return a != b ? a > b : i < j;
-  };
-  std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(at.size()), order.end(), more);
-  order.resize(at.size());
-  std::sort(order.begin(), order.end());
-  return order == at;
-}
 
 void sparse_cases(harness& h, array const& g, array const& e, array const& a) {
   auto const n = h.n();

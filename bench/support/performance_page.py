@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """performance_page.py FILE.json...: writes docs/performance.md from what `./dev bench NAME --json FILE` measured.
 
-One JSON object a line; files may hold any of the benches kernels, select, step, exchange and compile, in any order.
+One JSON object a line; files may hold any of the benches kernels, select, step, peers, exchange and compile, in any
+order.
 """
 
 import json
@@ -94,6 +95,36 @@ for (n, threads), found in groups("step", "n", "threads"):
             "| method | M | quartiles | ms |", "|---|---|---|---|"]
     out += [f"| {row['name']} | **{row['m']['median']:.2f}** | {row['m']['q1']:.2f} - {row['m']['q3']:.2f} | {row['ms']:.2f} |"
             for row in found]
+
+def fastest(row, found):
+    """Of the peers of a row: paired ratios can be compared, times of different minutes cannot."""
+    return row["times"]["median"] == min(r["times"]["median"] for r in found if r["name"] == row["name"])
+
+
+def over(goal, value):
+    """The same for a goal that is the least."""
+    return "" if not goal else f"{goal:g}" if value >= goal else f"{goal:g}, **missed**"
+
+
+if of("peers"):
+    out += ["", "## Against peers", "",
+            "`./dev bench peers`: the same work by others and by our kernels, on one thread each, in one run and in turns: a",
+            "sample of theirs beside a sample of ours. The figure is the median of the ratios of these pairs. Answers were",
+            "compared: indices, signs and casts are equal, integer codes lie within their rounding, and products and PowerSGD's",
+            "update and memory within 1e-3 of one another. Peers are torch as it comes, as `torch.compile` makes it, and as",
+            "somebody writes it who knows what is slow there (random numbers drawn apart, PowerSGD's Q kept by columns). The",
+            "fastest of each row is in italics, and *goal* holds against every one; numpy's selection is there without. With",
+            "memory *kept*, peers get what our kernels have: huge pages, and what they free stays theirs. With memory of the",
+            "*system* torch runs as it comes, and pays for new pages with every temporary. *owed*: PowerSGD's memory owes the",
+            "last product instead of writing it; *factors*: the update is left as two factors, too, beside torch's whole step."]
+for (n, memory, versions), found in groups("peers", "n", "memory", "versions"):
+    out += ["", f"### {versions}, n = {n:,}, 1 thread, memory {memory}", "",
+            "| work | peer | peer, ms | ours, ms | times faster | quartiles | goal |", "|---|---|---|---|---|---|---|"]
+    for row in found:
+        times, peer = row["times"], row["peer"]
+        out.append(f"| {row['name']} | {f'*{peer}*' if fastest(row, found) else peer} | {row['peer_ms']:.2f} | "
+                   f"{row['ms']:.2f} | **{times['median']:.2f}** | {times['q1']:.2f} - {times['q3']:.2f} | "
+                   f"{over(row['must'], times['median'])} |")
 
 for (ranks, link, n), found in groups("exchange", "ranks", "link", "n"):
     where = "not shaped" if link == "none" else f"{link}/s a link"
