@@ -4,6 +4,7 @@
 /// \file
 /// The one type boundary: a method at work on a tensor, as the reducer and the exchanges see it.
 
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/knobs.hpp>
 #include <gradpress/core/step.hpp>
 
@@ -120,19 +121,31 @@ class names_apart {
   std::string_view policy_;
 
  public:
-  explicit names_apart(typename coder<Exec>::visitor const& to) : to_(&to) {}
+  explicit names_apart(typename coder<Exec>::visitor const& to);
+  ~names_apart();
   /// What follows is of this policy.
-  names_apart& of(std::string_view policy) {
-    before_.insert(before_.end(), here_.begin(), here_.end());
-    here_.clear();
-    policy_ = policy;
-    return *this;
-  }
-  void operator()(char const* name, buffer<Exec> values) {
-    here_.emplace_back(name);
-    bool const taken = std::find(before_.begin(), before_.end(), name) != before_.end();
-    (*to_)(taken ? (std::string(policy_) + '.' + name).c_str() : name, values);
-  }
+  names_apart& of(std::string_view policy);
+  void operator()(char const* name, buffer<Exec> values);
 };
+
+template <class Exec>
+names_apart<Exec>::names_apart(typename coder<Exec>::visitor const& to) : to_(&to) {}
+template <class Exec>
+names_apart<Exec>::~names_apart() = default;
+template <class Exec>
+names_apart<Exec>& names_apart<Exec>::of(std::string_view policy) {
+  before_.insert(before_.end(), here_.begin(), here_.end());
+  here_.clear();
+  policy_ = policy;
+  return *this;
+}
+template <class Exec>
+void names_apart<Exec>::operator()(char const* name, buffer<Exec> values) {
+  here_.emplace_back(name);
+  bool const taken = std::find(before_.begin(), before_.end(), name) != before_.end();
+  (*to_)(taken ? (std::string(policy_) + '.' + name).c_str() : name, values);
+}
+
+GRADPRESS_CLASS_ONCE(names_apart);
 
 }  // namespace gradpress

@@ -34,7 +34,7 @@ template <class Exec>
 struct lane {
   std::vector<std::unique_ptr<letter<Exec>>> letters;  // one a phase: messages live until the commit
   message_kind kind;
-  virtual ~lane() = default;
+  virtual ~lane();
   virtual void run(step<Exec> const&, transport&, letter<Exec>&) const = 0;
   int way = 0;  // of an exchange that has several
   [[nodiscard]] virtual std::span<std::string_view const> ways() const { return {}; }
@@ -44,6 +44,9 @@ struct lane {
     return *letters[static_cast<std::size_t>(phase)];
   }
 };
+template <class Exec>
+lane<Exec>::~lane() = default;
+GRADPRESS_CLASS_ONCE(lane);
 template <class Exec, class X>
 struct lane_of final : lane<Exec> {
   X exchange;
