@@ -13,6 +13,7 @@
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/portable/log_code.hpp>
+#include <gradpress/kernel/sum_pieces.hpp>
 
 namespace gradpress::kernel {
 
@@ -40,6 +41,27 @@ bool log_encode(Exec const& exec, float const* x, std::size_t n, int bits, float
   return true;
 }
 
+/// Codes of g + e (of g if e is null), and rest = g + e - decoded. False: g + e holds NaN or infinity; rest is as it was.
+/// rest may be g or e.
+///
+/// - Cost  reads 2 n floats for the top, and again to code; writes n.
+template <class Exec>
+bool log_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, int bits, float alpha,
+                    std::byte* codes) {
+  auto const top = max_abs_sum(exec, g, e, n);
+  if (!std::isfinite(top)) return false;
+  detail::store(codes, top);
+  detail::log_encoder const code(bits, alpha, top);
+  detail::log_values const minus(bits, alpha, top, -1.f);
+  detail::for_sum_pieces(exec, "gradpress::kernel::log_encode_sum", g, e, rest, n,
+                         [&](std::size_t at, std::size_t m, float* a) {
+                           auto* const to = codes + 4 + (bits == 4 ? at / 2 : at);
+                           detail::log_encode_values(code, bits, a, 0, m, to);
+                           detail::log_decode_values<true>(minus, bits, to, 0, m, a);
+                         });
+  return true;
+}
+
 /// x = decoded.
 template <class Exec>
 void log_decode(Exec const& exec, std::byte const* codes, std::size_t n, int bits, float alpha, float* x) {
@@ -60,6 +82,7 @@ void log_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int
 }
 
 GRADPRESS_ONCE(log_encode);
+GRADPRESS_ONCE(log_encode_sum);
 GRADPRESS_ONCE(log_decode);
 GRADPRESS_ONCE(log_accumulate);
 

@@ -7,6 +7,7 @@
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/portable/ternary.hpp>
+#include <gradpress/kernel/sum_pieces.hpp>
 #include <gradpress/kernel/x86/ternary.hpp>
 
 namespace gradpress::kernel {
@@ -15,12 +16,13 @@ namespace detail {
 
 template <ternary_code T>
 inline void ternary_encode_chunk([[maybe_unused]] isa path, float const* x, std::size_t from, std::size_t to,
-                                 float scale, std::uint64_t key, T* codes) noexcept {
+                                 ternary_draw const& d, T* codes) noexcept {
+  if (!(d.scale > 0)) return static_cast<void>(std::fill(codes + from, codes + to, T{0}));
 #if GRADPRESS_X86
-  if (path == isa::avx512) return ternary_encode_avx512(x, from, to, scale, key, codes);
-  if (path == isa::avx2) return ternary_encode_avx2(x, from, to, scale, key, codes);
+  if (path == isa::avx512) return ternary_encode_avx512(x, from, to, d, codes);
+  if (path == isa::avx2) return ternary_encode_avx2(x, from, to, d, codes);
 #endif
-  ternary_encode_values(x, from, to, scale, key, codes);
+  ternary_encode_values(x, from, to, d, codes);
 }
 
 template <ternary_code T>
@@ -44,11 +46,23 @@ template <ternary_code T, class Exec>
 void ternary_encode(Exec const& exec, float const* x, std::size_t n, float scale, std::uint64_t key, T* codes) {
   auto const path = current_isa();
   for_ranges(exec, "gradpress::kernel::ternary_encode", n, dense_grain, [&](std::size_t from, std::size_t to) {
-    if (scale > 0)
-      detail::ternary_encode_chunk(path, x, from, to, scale, key, codes);
-    else
-      std::fill(codes + from, codes + to, T{0});
+    detail::ternary_encode_chunk(path, x, from, to, {scale, key, 0}, codes);
   });
+}
+
+/// Codes of g + e (of g if e is null), as ternary_encode's of the sum, and rest = g + e - scale * codes, in one pass. rest
+/// may be g or e. Reads 2 n floats and writes n, and the codes.
+template <ternary_code T, class Exec>
+void ternary_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, float scale,
+                        std::uint64_t key, T* codes) {
+  auto const path = current_isa();
+  detail::for_sum_pieces(exec, "gradpress::kernel::ternary_encode_sum", g, e, rest, n,
+                         [&](std::size_t at, std::size_t m, float* a) {
+                           alignas(64) float sent[sum_piece];
+                           detail::ternary_encode_chunk(path, a, 0, m, {scale, key, at}, codes + at);
+                           detail::ternary_decode_chunk(path, codes + at, 0, m, scale, sent);
+                           detail::subtract_piece(path, sent, m, a);
+                         });
 }
 
 /// x = scale * codes, for codes of one rank or their sum.
@@ -61,6 +75,8 @@ void ternary_decode(Exec const& exec, T const* codes, std::size_t n, float scale
 
 GRADPRESS_ONCE_FOR(ternary_encode, std::int8_t);
 GRADPRESS_ONCE_FOR(ternary_encode, std::int16_t);
+GRADPRESS_ONCE_FOR(ternary_encode_sum, std::int8_t);
+GRADPRESS_ONCE_FOR(ternary_encode_sum, std::int16_t);
 GRADPRESS_ONCE_FOR(ternary_decode, std::int8_t);
 GRADPRESS_ONCE_FOR(ternary_decode, std::int16_t);
 

@@ -7,6 +7,7 @@
 
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/sign.hpp>
+#include <gradpress/kernel/sum_pieces.hpp>
 
 #include <array>
 
@@ -33,22 +34,38 @@ bool encode_signs(Exec const& exec, float const* x, std::size_t n, std::byte* wo
 }
 
 namespace detail {
+/// The words of one piece of up to 1024 values.
+inline void piece_signs(isa path, float const* a, std::size_t m, std::byte* words) noexcept {
+  float mean;
+  sign_encode_chunk(path, {a, nullptr, nullptr, {m, 1024}, reinterpret_cast<std::byte*>(&mean), words, false}, 0);
+}
+/// m values, of which the first has the first bit of the first word.
+inline void apply_piece_signs(isa path, std::byte const* words, std::size_t m, float magnitude, bool add,
+                              float* x) noexcept {
+  auto const* const scale = reinterpret_cast<std::byte const*>(&magnitude);
+  sign_decode_chunk(path, {scale, words, {m, 32768}, 1.f, add, x, false}, 0);
+}
 template <class Exec>
 void apply_signs(Exec const& exec, char const* label, std::byte const* words, std::size_t n, float magnitude, bool add,
                  float* x) {
   auto const path = current_isa();
   for_ranges(exec, label, n, 32768, [&](std::size_t from, std::size_t to) {
-    sign_decoding const s{reinterpret_cast<std::byte const*>(&magnitude),
-                          words + from / 8,
-                          {to - from, 32768},
-                          1.f,
-                          add,
-                          x + from,
-                          false};
-    sign_decode_chunk(path, s, 0);
+    apply_piece_signs(path, words + from / 8, to - from, magnitude, add, x + from);
   });
 }
 }  // namespace detail
+
+/// The sign bits of g + e (of g if e is null), and rest = g + e less +1 or -1, in one pass. Returns the largest |g + e|,
+/// infinity if a sum is NaN or infinity. rest may be g or e. Reads 2 n floats and writes n.
+template <class Exec>
+float encode_signs_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, std::byte* words) {
+  auto const path = current_isa();
+  return detail::for_sum_pieces(exec, "gradpress::kernel::encode_signs_sum", g, e, rest, n,
+                                [&](std::size_t at, std::size_t m, float* a) {
+                                  detail::piece_signs(path, a, m, words + at / 8);
+                                  detail::apply_piece_signs(path, words + at / 8, m, -1.f, true, a);
+                                });
+}
 
 /// x = +magnitude or -magnitude.
 template <class Exec>
@@ -116,6 +133,7 @@ void count_votes(Exec const& exec, std::byte const* const* votes, std::size_t vo
 }
 
 GRADPRESS_ONCE(encode_signs);
+GRADPRESS_ONCE(encode_signs_sum);
 GRADPRESS_ONCE(decode_signs);
 GRADPRESS_ONCE(accumulate_signs);
 GRADPRESS_ONCE(count_votes);

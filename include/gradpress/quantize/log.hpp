@@ -43,6 +43,11 @@ struct log_quantizer {
                               codes.data());
   }
   template <class Exec>
+  bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
+    return kernel::log_encode_sum(ctx.exec, g.data(), e.data(), rest.data(), g.extent(0), bits,
+                                  static_cast<float>(alpha), codes.data());
+  }
+  template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {
     kernel::log_decode(ctx.exec, codes.data(), x.extent(0), bits, static_cast<float>(alpha), x.data());
   }

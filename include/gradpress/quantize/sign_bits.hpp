@@ -8,6 +8,8 @@
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/vote.hpp>
 
+#include <limits>
+
 namespace gradpress {
 
 /// Decodes to +1 or -1: a vote, and no estimate of the value.
@@ -42,6 +44,18 @@ struct sign_bits {
     as<float>(codes)(0) = any ? 1.f : 0.f;
     if (!any) clear(codes.data() + 4, codes.extent(0) - 4);
     return true;
+  }
+  template <class Exec>
+  bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
+    auto const m = g.extent(0);
+    if (m == 0) return true;
+    auto const top = kernel::encode_signs_sum(ctx.exec, g.data(), e.data(), rest.data(), m, codes.data() + 4);
+    as<float>(codes)(0) = top > 0 ? 1.f : 0.f;
+    if (top == 0) {  // nothing was sent of the zeros that there were
+      kernel::decode_signs(ctx.exec, codes.data() + 4, m, 0.f, rest.data());
+      clear(codes.data() + 4, codes.extent(0) - 4);
+    }
+    return top <= std::numeric_limits<float>::max();
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {

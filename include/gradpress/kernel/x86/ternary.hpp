@@ -12,16 +12,16 @@
 namespace gradpress::kernel::detail {
 
 template <ternary_code T>
-GRADPRESS_AVX512 inline void ternary_encode_avx512(float const* x, std::size_t from, std::size_t to, float scale,
-                                                   std::uint64_t key, T* codes) {
-  philox_rounds const k(key);
+GRADPRESS_AVX512 inline void ternary_encode_avx512(float const* x, std::size_t from, std::size_t to,
+                                                   ternary_draw const& d, T* codes) {
+  philox_rounds const k(d.key);
   alignas(64) std::uint32_t random[64];
-  auto const divisor = _mm512_set1_ps(scale), two24 = _mm512_set1_ps(0x1p24f);
+  auto const divisor = _mm512_set1_ps(d.scale), two24 = _mm512_set1_ps(0x1p24f);
   auto const one = _mm512_set1_epi32(1), minus_one = _mm512_set1_epi32(-1);
   auto i = from;
   for (; i + 16 <= to; i += 16) {
     auto const at = (i - from) % 64;
-    if (at == 0) philox16_avx512(k, i / 4, random);
+    if (at == 0) philox16_avx512(k, (d.first + i) / 4, random);
     auto const v = _mm512_loadu_ps(x + i);
     auto const uniform = _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_load_si512(random + at), 8));
     auto const chance = _mm512_mul_ps(_mm512_div_ps(_mm512_abs_ps(v), divisor), two24);
@@ -33,7 +33,7 @@ GRADPRESS_AVX512 inline void ternary_encode_avx512(float const* x, std::size_t f
     else
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + i), _mm512_cvtepi32_epi16(q));
   }
-  ternary_encode_values(x, i, to, scale, key, codes);
+  ternary_encode_values(x, i, to, d, codes);
 }
 
 template <ternary_code T>
@@ -53,16 +53,16 @@ GRADPRESS_AVX512 inline void ternary_decode_avx512(T const* codes, std::size_t f
 }
 
 template <ternary_code T>
-GRADPRESS_AVX2 inline void ternary_encode_avx2(float const* x, std::size_t from, std::size_t to, float scale,
-                                               std::uint64_t key, T* codes) {
-  philox_rounds const k(key);
+GRADPRESS_AVX2 inline void ternary_encode_avx2(float const* x, std::size_t from, std::size_t to, ternary_draw const& d,
+                                               T* codes) {
+  philox_rounds const k(d.key);
   alignas(64) std::uint32_t random[64];
-  auto const divisor = _mm256_set1_ps(scale), two24 = _mm256_set1_ps(0x1p24f);
+  auto const divisor = _mm256_set1_ps(d.scale), two24 = _mm256_set1_ps(0x1p24f);
   auto const magnitude_bits = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   auto i = from;
   for (; i + 8 <= to; i += 8) {
     auto const at = (i - from) % 64;
-    if (at == 0) philox16_avx2(k, i / 4, random);
+    if (at == 0) philox16_avx2(k, (d.first + i) / 4, random);
     auto const v = _mm256_loadu_ps(x + i);
     auto const bits = _mm256_load_si256(reinterpret_cast<__m256i const*>(random + at));
     auto const uniform = _mm256_cvtepi32_ps(_mm256_srli_epi32(bits, 8));
@@ -76,7 +76,7 @@ GRADPRESS_AVX2 inline void ternary_encode_avx2(float const* x, std::size_t from,
     else
       _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i), words);
   }
-  ternary_encode_values(x, i, to, scale, key, codes);
+  ternary_encode_values(x, i, to, d, codes);
 }
 
 template <ternary_code T>
