@@ -42,13 +42,13 @@ bool log_encode(Exec const& exec, float const* x, std::size_t n, int bits, float
 }
 
 /// Codes of g + e (of g if e is null), and rest = g + e - decoded. False: g + e holds NaN or infinity; rest is as it was.
-/// rest may be g or e.
+/// rest may be g or e. `partial` as above.
 ///
 /// - Cost  reads 2 n floats for the top, and again to code; writes n.
 template <class Exec>
 bool log_encode_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, int bits, float alpha,
-                    std::byte* codes) {
-  auto const top = max_abs_sum(exec, g, e, n);
+                    float* partial, std::byte* codes) {
+  auto const top = max_abs_sum(exec, g, e, n, partial);
   if (!std::isfinite(top)) return false;
   detail::store(codes, top);
   detail::log_encoder const code(bits, alpha, top);

@@ -7,6 +7,7 @@
 ///     [fp32 mean of |x|][u32 word x ceil(n / 32)], words as in sign.hpp; nothing if n = 0
 
 #include <gradpress/kernel/importance.hpp>
+#include <gradpress/kernel/sum_pieces.hpp>
 #include <gradpress/kernel/vote.hpp>
 
 #include <limits>

@@ -31,11 +31,6 @@ struct sum_pass {
       : g(addend), e(other), rest(left), streaming(left && left != addend && left != other && streams(left, n)) {}
 };
 
-/// a -= b, m elements.
-inline void subtract_piece(isa path, float const* b, std::size_t m, float* a) noexcept {
-  dense_chunk<dense_op::sub>(path, {a, b, 0.f, a}, 0, m);
-}
-
 template <class Use>
 inline std::uint32_t sum_range(isa path, sum_pass const& s, std::size_t from, std::size_t to, Use const& use) {
   alignas(64) float a[sum_piece];
@@ -74,13 +69,6 @@ float for_sum_pieces(Exec const& exec, char const* label, float const* g, float 
 
 }  // namespace detail
 
-/// The largest |g + e|, or |g| if e is null; 0 if n = 0, infinity if a sum is NaN or infinity. Reads 2 n floats.
-template <class Exec>
-float max_abs_sum(Exec const& exec, float const* g, float const* e, std::size_t n) {
-  return detail::for_sum_pieces(exec, "gradpress::kernel::max_abs_sum", g, e, nullptr, n,
-                                [](std::size_t, std::size_t, float*) {});
-}
-
 /// out = g + e (g if e is null), rest = 0: the whole sum leaves. False: it holds NaN or infinity. rest may be g or e.
 /// Reads 2 n floats and writes 2 n.
 template <class Exec>
@@ -93,7 +81,6 @@ bool hand_over_sum(Exec const& exec, float const* g, float const* e, float* rest
   return std::isfinite(top);
 }
 
-GRADPRESS_ONCE(max_abs_sum);
 GRADPRESS_ONCE(hand_over_sum);
 
 }  // namespace gradpress::kernel

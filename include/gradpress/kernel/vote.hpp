@@ -7,7 +7,6 @@
 
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/sign.hpp>
-#include <gradpress/kernel/sum_pieces.hpp>
 
 #include <array>
 
@@ -18,19 +17,29 @@ namespace gradpress::kernel {
 /// Floats of room that `encode_signs` needs.
 [[nodiscard]] constexpr std::size_t encode_signs_workspace(std::size_t n) noexcept { return blocks{n, 1024}.count(); }
 
-/// The sign bits of x. Returns false if x holds NaN or infinity; then what was written means nothing. magnitudes: the mean
-/// magnitude of each 1024 values.
+/// The sign bits of g + e (of g if e is null), and rest = g + e less +1 or -1. False: g + e holds NaN or infinity, and what
+/// was written means nothing. magnitudes: the mean magnitude of each 1024 values, more than 0 where any of them is not 0.
+/// rest may be g or e.
 ///
-/// - Cost  one read of n floats.
+/// - Cost  reads 2 n floats and writes n, in one pass.
 template <class Exec>
-bool encode_signs(Exec const& exec, float const* x, std::size_t n, std::byte* words, float* magnitudes) {
-  detail::sign_encoding const s{x, nullptr, nullptr, {n, 1024}, reinterpret_cast<std::byte*>(magnitudes), words, false};
+bool encode_signs_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, std::byte* words,
+                      float* magnitudes) {
+  bool const streaming = rest && rest != g && rest != e && detail::streams(rest, n);
+  detail::sign_encoding const s{g,     e,         rest, {n, 1024}, reinterpret_cast<std::byte*>(magnitudes),
+                                words, streaming, true};
   auto const path = current_isa();
   std::atomic<bool> finite{true};
   for_chunks(exec, "gradpress::kernel::encode_signs", s.in.chunks(), [&](std::size_t c) {
     if (!detail::sign_encode_chunk(path, s, c)) finite.store(false, std::memory_order_relaxed);
   });
   return finite.load();
+}
+
+/// The sign bits of x, and the magnitudes. One read of n floats.
+template <class Exec>
+bool encode_signs(Exec const& exec, float const* x, std::size_t n, std::byte* words, float* magnitudes) {
+  return encode_signs_sum(exec, x, nullptr, nullptr, n, words, magnitudes);
 }
 
 namespace detail {
@@ -54,18 +63,6 @@ void apply_signs(Exec const& exec, char const* label, std::byte const* words, st
   });
 }
 }  // namespace detail
-
-/// The sign bits of g + e (of g if e is null), and rest = g + e less +1 or -1, in one pass. Returns the largest |g + e|,
-/// infinity if a sum is NaN or infinity. rest may be g or e. Reads 2 n floats and writes n.
-template <class Exec>
-float encode_signs_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, std::byte* words) {
-  auto const path = current_isa();
-  return detail::for_sum_pieces(exec, "gradpress::kernel::encode_signs_sum", g, e, rest, n,
-                                [&](std::size_t at, std::size_t m, float* a) {
-                                  detail::piece_signs(path, a, m, words + at / 8);
-                                  detail::apply_piece_signs(path, words + at / 8, m, -1.f, true, a);
-                                });
-}
 
 /// x = +magnitude or -magnitude.
 template <class Exec>

@@ -44,8 +44,9 @@ struct log_quantizer {
   }
   template <class Exec>
   bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
+    auto const room = ctx.scratch(kernel::dense_chunks(g.extent(0)));
     return kernel::log_encode_sum(ctx.exec, g.data(), e.data(), rest.data(), g.extent(0), bits,
-                                  static_cast<float>(alpha), codes.data());
+                                  static_cast<float>(alpha), room.data(), codes.data());
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {

@@ -39,7 +39,8 @@ struct basic_ternary {
   }
   template <class Exec>
   bool propose_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> mine) const {
-    mine(0) = kernel::max_abs_sum(ctx.exec, g.data(), e.data(), g.extent(0));
+    auto const room = ctx.scratch(kernel::dense_chunks(g.extent(0)));
+    mine(0) = kernel::max_abs_sum(ctx.exec, g.data(), e.data(), g.extent(0), room.data());
     return mine(0) <= std::numeric_limits<float>::max();
   }
   template <class Exec>
