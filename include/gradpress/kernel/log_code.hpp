@@ -14,6 +14,7 @@
 #include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/portable/log_code.hpp>
 #include <gradpress/kernel/sum_pieces.hpp>
+#include <gradpress/kernel/x86/log_code.hpp>
 
 namespace gradpress::kernel {
 
@@ -21,6 +22,34 @@ namespace gradpress::kernel {
 [[nodiscard]] constexpr std::size_t log_bytes(std::size_t n, int bits) noexcept {
   return 4 + (bits == 4 ? (n + 1) / 2 : n);
 }
+
+namespace detail {
+
+/// Elements [from, to); with 4 bits, from is even.
+inline void log_encode_chunk([[maybe_unused]] isa path, log_encoder const& encode, int bits, float const* x,
+                             std::size_t from, std::size_t to, std::byte* codes) noexcept {
+  std::uint8_t q[257];
+  for (auto i = from; i < to; i += 256) {
+    auto const m = std::min<std::size_t>(256, to - i);
+    std::size_t done = 0;
+#if GRADPRESS_X86
+    if (path != isa::portable) done = log_codes_avx2(encode, x + i, m, q);
+#endif
+    encode(x + i + done, m - done, q + done);
+    log_pack(q, m, bits, codes + (bits == 4 ? i / 2 : i));
+  }
+}
+
+template <bool Add>
+inline void log_decode_chunk([[maybe_unused]] isa path, log_values const& t, int bits, std::byte const* codes,
+                             std::size_t from, std::size_t to, float* x) noexcept {
+#if GRADPRESS_X86
+  if (path != isa::portable) from = log_decode_avx2<Add>(t, bits, codes, from, to, x);
+#endif
+  log_decode_values<Add>(t, bits, codes, from, to, x);
+}
+
+}  // namespace detail
 
 /// Codes of x with 4 to 8 bits, alpha > 0. False: x holds NaN or infinity. `partial` is dense_chunks(n) floats of
 /// workspace.
@@ -36,8 +65,10 @@ bool log_encode(Exec const& exec, float const* x, std::size_t n, int bits, float
   if (!std::isfinite(top)) return false;
   detail::store(codes, top);
   detail::log_encoder const code(bits, alpha, top);
-  for_ranges(exec, "gradpress::kernel::log_encode", n, dense_grain,
-             [&](std::size_t from, std::size_t to) { detail::log_encode_values(code, bits, x, from, to, codes + 4); });
+  auto const path = current_isa();
+  for_ranges(exec, "gradpress::kernel::log_encode", n, dense_grain, [&](std::size_t from, std::size_t to) {
+    detail::log_encode_chunk(path, code, bits, x, from, to, codes + 4);
+  });
   return true;
 }
 
@@ -53,11 +84,12 @@ bool log_encode_sum(Exec const& exec, float const* g, float const* e, float* res
   detail::store(codes, top);
   detail::log_encoder const code(bits, alpha, top);
   detail::log_values const minus(bits, alpha, top, -1.f);
+  auto const path = current_isa();
   detail::for_sum_pieces(exec, "gradpress::kernel::log_encode_sum", g, e, rest, n,
                          [&](std::size_t at, std::size_t m, float* a) {
                            auto* const to = codes + 4 + (bits == 4 ? at / 2 : at);
-                           detail::log_encode_values(code, bits, a, 0, m, to);
-                           detail::log_decode_values<true>(minus, bits, to, 0, m, a);
+                           detail::log_encode_chunk(path, code, bits, a, 0, m, to);
+                           detail::log_decode_chunk<true>(path, minus, bits, to, 0, m, a);
                          });
   return true;
 }
@@ -66,8 +98,9 @@ bool log_encode_sum(Exec const& exec, float const* g, float const* e, float* res
 template <class Exec>
 void log_decode(Exec const& exec, std::byte const* codes, std::size_t n, int bits, float alpha, float* x) {
   detail::log_values const t(bits, alpha, detail::load_float(codes), 1.f);
+  auto const path = current_isa();
   for_ranges(exec, "gradpress::kernel::log_decode", n, dense_grain, [&](std::size_t from, std::size_t to) {
-    detail::log_decode_values<false>(t, bits, codes + 4, from, to, x);
+    detail::log_decode_chunk<false>(path, t, bits, codes + 4, from, to, x);
   });
 }
 
@@ -76,8 +109,9 @@ template <class Exec>
 void log_accumulate(Exec const& exec, std::byte const* codes, std::size_t n, int bits, float alpha, float factor,
                     float* sum) {
   detail::log_values const t(bits, alpha, detail::load_float(codes), factor);
+  auto const path = current_isa();
   for_ranges(exec, "gradpress::kernel::log_accumulate", n, dense_grain, [&](std::size_t from, std::size_t to) {
-    detail::log_decode_values<true>(t, bits, codes + 4, from, to, sum);
+    detail::log_decode_chunk<true>(path, t, bits, codes + 4, from, to, sum);
   });
 }
 
