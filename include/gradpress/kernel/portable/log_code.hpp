@@ -36,15 +36,16 @@ class log_grid {
 /// From values to codes.
 ///
 /// Between the thresholds of magnitudes m and m + 1 the code is m. Cells of equal width in the bits of a float, that is
-/// of nearly equal relative width, hold one threshold at most, so a look-up and one comparison find m. Where thresholds
-/// are too close for that (top near the end of the range of float), a binary search does.
+/// of nearly equal relative width, hold one threshold at most, so a look-up and one comparison find m: a cell knows m at
+/// its start, and how far from there the threshold is. Where thresholds are too close for that (top near the end of the
+/// range of float), a binary search does.
 class log_encoder {
   static constexpr std::size_t room = 4096;
   int bits_, last_;
   std::uint32_t from_[130];  ///< bits of the threshold of each magnitude; beyond the last one no number
   std::uint32_t base_ = 0;
-  int shift_ = 0;                ///< 0: search
-  std::uint8_t cell_[room + 3];  ///< whoever reads four bytes at once may, from any of the cells
+  int shift_ = 0;             ///< 0: search
+  std::uint32_t cell_[room];  ///< m in bits 24 and above
 
   [[nodiscard]] bool make_cells(int shift) noexcept {
     auto const base = (from_[1] - 1) >> shift << shift;
@@ -52,8 +53,8 @@ class log_encoder {
     if (cells > room) return false;
     int m = 0;
     for (std::size_t c = 0; c < cells; ++c) {
-      cell_[c] = static_cast<std::uint8_t>(m);
-      auto const end = base + (static_cast<std::uint32_t>(c + 1) << shift);
+      auto const start = base + (static_cast<std::uint32_t>(c) << shift), end = start + (1u << shift);
+      cell_[c] = static_cast<std::uint32_t>(m) << 24 | (std::min(from_[m + 1], end) - start);
       if (from_[m + 1] < end) ++m;
       if (from_[m + 1] < end) return false;
     }
@@ -73,14 +74,15 @@ class log_encoder {
       if (make_cells(shift)) break;
   }
   [[nodiscard]] int bits() const noexcept { return bits_; }
-  [[nodiscard]] int last() const noexcept { return last_; }
   [[nodiscard]] int shift() const noexcept { return shift_; }
   [[nodiscard]] std::uint32_t base() const noexcept { return base_; }
-  [[nodiscard]] std::uint32_t const* thresholds() const noexcept { return from_; }
-  [[nodiscard]] std::uint8_t const* cells() const noexcept { return cell_; }
+  /// Magnitudes from here on have the last code.
+  [[nodiscard]] std::uint32_t end() const noexcept { return from_[last_]; }
+  [[nodiscard]] std::uint32_t const* cells() const noexcept { return cell_; }
 
   /// Codes of x[0, m), one each; `out` overlaps nothing, least of all this.
   void operator()(float const* x, std::size_t m, std::uint8_t* __restrict out) const noexcept {
+    auto const inside = (1u << shift_) - 1;
     if (shift_ == 0)
       for (std::size_t i = 0; i < m; ++i) {
         auto const a = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
@@ -91,8 +93,8 @@ class log_encoder {
     else
       for (std::size_t i = 0; i < m; ++i) {
         auto const a = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
-        unsigned const q = cell_[(std::min(std::max(a, base_), from_[last_]) - base_) >> shift_];
-        out[i] = signed_code(q + (a >= from_[q + 1] ? 1u : 0u), x[i]);
+        auto const at = std::min(std::max(a, base_), from_[last_]) - base_, cell = cell_[at >> shift_];
+        out[i] = signed_code((cell >> 24) + ((at & inside) >= (cell & 0xffffff) ? 1u : 0u), x[i]);
       }
   }
 

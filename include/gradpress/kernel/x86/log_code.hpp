@@ -14,19 +14,19 @@ namespace gradpress::kernel::detail {
 GRADPRESS_AVX2 inline std::size_t log_codes_avx2(log_encoder const& t, float const* x, std::size_t m,
                                                  std::uint8_t* out) {
   if (t.shift() == 0) return 0;
-  auto const base = _mm256_set1_epi32(static_cast<int>(t.base())),
-             end = _mm256_set1_epi32(static_cast<int>(t.thresholds()[t.last()])), zero = _mm256_setzero_si256();
+  auto const base = _mm256_set1_epi32(static_cast<int>(t.base())), end = _mm256_set1_epi32(static_cast<int>(t.end())),
+             inside = _mm256_set1_epi32((1 << t.shift()) - 1), zero = _mm256_setzero_si256();
   auto const shift = _mm_cvtsi32_si128(t.shift()), to_sign = _mm_cvtsi32_si128(t.bits() - 1);
   auto const* const cells = reinterpret_cast<int const*>(t.cells());
-  auto const* const thresholds = reinterpret_cast<int const*>(t.thresholds());
   std::size_t i = 0;
   for (; i + 8 <= m; i += 8) {
     auto const u = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(x + i));
     auto const a = _mm256_and_si256(u, _mm256_set1_epi32(0x7fffffff));
-    auto const cell = _mm256_srl_epi32(_mm256_sub_epi32(_mm256_min_epu32(_mm256_max_epu32(a, base), end), base), shift);
-    auto const below = _mm256_and_si256(_mm256_i32gather_epi32(cells, cell, 1), _mm256_set1_epi32(255));
-    auto const next = _mm256_i32gather_epi32(thresholds + 1, below, 4);
-    auto const q = _mm256_sub_epi32(below, _mm256_cmpeq_epi32(_mm256_max_epu32(a, next), a));  // one more if a >= next
+    auto const at = _mm256_sub_epi32(_mm256_min_epu32(_mm256_max_epu32(a, base), end), base);
+    auto const cell = _mm256_i32gather_epi32(cells, _mm256_srl_epi32(at, shift), 4);
+    auto const before =  // the threshold
+        _mm256_cmpgt_epi32(_mm256_and_si256(cell, _mm256_set1_epi32(0xffffff)), _mm256_and_si256(at, inside));
+    auto const q = _mm256_add_epi32(_mm256_srli_epi32(cell, 24), _mm256_andnot_si256(before, _mm256_set1_epi32(1)));
     auto const negative = _mm256_andnot_si256(_mm256_cmpeq_epi32(q, zero), _mm256_srli_epi32(u, 31));
     auto const code = _mm256_or_si256(q, _mm256_sll_epi32(negative, to_sign));
     auto const words = _mm_packs_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
