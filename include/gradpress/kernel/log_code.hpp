@@ -56,7 +56,7 @@ inline void log_decode_chunk([[maybe_unused]] isa path, log_values const& t, int
 ///
 /// - Error   half a step of the logarithmic scale: near 0 h ln(1 + alpha) / (2 alpha) of top, near top (1 + alpha)
 ///           times that, with h = 1 / M. Monotone: a larger x never has a smaller value.
-/// - Cost    two passes over x, and about 1 ns an element for the look-up.
+/// - Cost    two passes over x, and about 1 ns an element for the look-up; 3 ns without AVX2.
 /// - Source  Li et al., LQ-SGD, 2025 (arXiv 2506.17974); here with one scale, so that inputs need not lie in [-1, 1].
 template <class Exec>
 bool log_encode(Exec const& exec, float const* x, std::size_t n, int bits, float alpha, float* partial,
