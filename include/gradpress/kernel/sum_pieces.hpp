@@ -14,9 +14,8 @@
 
 namespace gradpress::kernel {
 
-/// Elements of a chunk, and of a piece, of which whole ones make a chunk.
+/// Elements of a chunk, and of a piece; whole pieces make a chunk.
 inline constexpr std::size_t sum_grain = 32768, sum_piece = 1024;
-[[nodiscard]] constexpr std::size_t sum_chunks(std::size_t n) noexcept { return (n + sum_grain - 1) / sum_grain; }
 
 namespace detail {
 
