@@ -327,7 +327,8 @@ void memory_case(harness& h, std::string const& policy, array const& g, array co
   if (!h.wants(name) && !h.wants(remembering)) return;
   auto const method = compress_with(policies..., all_gather{});
   auto const with = compress_with(policies..., all_gather{}, error_feedback{});
-  sender plain(method, h.n()), twin(with, h.n()), sums(with, h.n());
+  sender plain(method, h.n());
+  sender twin(with, h.n()), sums(with, h.n());
   h.add(
       name, floor, 0, [&] { plain.send(g); },
       [&] {  // what one sends that remembers nothing yet
