@@ -4,7 +4,10 @@
 #include "support/harness.hpp"
 #include "support/is_top_k.hpp"
 
+#include <gradpress/compressor.hpp>
 #include <gradpress/encode/smallest_index.hpp>
+#include <gradpress/exchange/all_gather.hpp>
+#include <gradpress/feedback/error_feedback.hpp>
 #include <gradpress/kernel/cast.hpp>
 #include <gradpress/kernel/compact.hpp>
 #include <gradpress/kernel/dense.hpp>
@@ -17,6 +20,16 @@
 #include <gradpress/kernel/sparse_sum.hpp>
 #include <gradpress/kernel/stochastic_int.hpp>
 #include <gradpress/kernel/top_k.hpp>
+#include <gradpress/quantize/log.hpp>
+#include <gradpress/quantize/none.hpp>
+#include <gradpress/quantize/one_magnitude.hpp>
+#include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
+#include <gradpress/quantize/ternary.hpp>
+#include <gradpress/select/random_block.hpp>
+#include <gradpress/select/sampled_top_k.hpp>
+#include <gradpress/select/threshold.hpp>
+#include <gradpress/select/top_k.hpp>
 
 using namespace gradpress;
 using namespace gradpress::bench;
@@ -256,6 +269,89 @@ void quantizer_cases(harness& h, array const& g, array const& e, array const& a)
       });
 }
 
+/// A compressor that writes messages, one rank's and of all phases, and may hear its own.
+template <class Method>
+class sender {
+  arena<exec_space> memory_;
+  step<exec_space> ctx_{.exec = exec, .memory = &memory_};
+  tensor_coder<exec_space, Method> coder_;
+  array message_;
+  in_bytes<exec_space> sent_;
+
+ public:
+  sender(Method const& method, std::size_t n) : coder_(method, ctx_, {n, 1}), message_(2 * n + 64) {}
+  void send(array const& g) {
+    coder_.begin(ctx_);
+    for (ctx_.phase = 0;; ++ctx_.phase) {
+      auto* const to = reinterpret_cast<std::byte*>(message_.data());
+      auto const room = coder_.capacity(ctx_.phase, 1);
+      auto const size = coder_.encode(ctx_, in<exec_space>(g.data(), g.size()), bytes<exec_space>(to, room));
+      sent_ = in_bytes<exec_space>(to, size);
+      if (ctx_.phase + 1 == coder_.phases()) break;
+      coder_.accept(ctx_, heard());
+    }
+    memory_.release();
+  }
+  void hear(array const& update) {
+    coder_.commit(ctx_, view<exec_space>(update.data(), update.size()), heard());
+    memory_.release();
+  }
+  [[nodiscard]] in_bytes<exec_space> sent() const { return sent_; }
+  buffer<exec_space> residual() { return coder_.residual(ctx_); }
+
+ private:
+  arrival<exec_space> heard() const { return {{&sent_, 1}, arrival_form::each}; }
+};
+
+/// What a memory adds to sending: the same method without one and with one. Floors are the bytes of the passes that each
+/// needs, over 8.
+template <class... Policies>
+void memory_case(harness& h, std::string const& policy, array const& g, array const& e, array const& a, double floor,
+                 double with_memory, Policies const&... policies) {
+  auto const name = "send " + policy, remembering = name + " + EF";
+  if (!h.wants(name) && !h.wants(remembering)) return;
+  auto const method = compress_with(policies..., all_gather{});
+  auto const with = compress_with(policies..., all_gather{}, error_feedback{});
+  sender plain(method, h.n());
+  sender twin(with, h.n()), sums(with, h.n());
+  h.add(
+      name, floor, 0, [&] { plain.send(g); },
+      [&] {  // what one sends that remembers nothing yet
+        twin.send(g);
+        auto const mine = plain.sent(), other = twin.sent();
+        return mine.extent(0) == other.extent(0) && std::memcmp(mine.data(), other.data(), mine.extent(0)) == 0;
+      });
+  std::memcpy(sums.residual().data(), e.data(), h.n() * sizeof(float));
+  h.add(
+      remembering, with_memory, 0, [&] { sums.send(g); },
+      [&] {  // what was sent and what is left are all that there was
+        sums.hear(a);
+        auto const left = sums.residual();
+        double off = 0, size = 0;
+        for (std::size_t i = 0; i < h.n(); ++i) {
+          double const all = static_cast<double>(g[i] + e[i]), found = static_cast<double>(a[i]);
+          off += std::fabs(found + static_cast<double>(left(i)) - all), size += std::fabs(all) + std::fabs(found);
+        }
+        return off <= 1e-6 * size;
+      });
+}
+
+void memory_cases(harness& h, array const& g, array const& e, array const& a) {
+  double const words = 1 / 64.;  // a bit an element
+  memory_case(h, "none", g, e, a, 1, 2, unquantized{});
+  memory_case(h, "sign", g, e, a, 0.5 + words, 1.5 + words, sign{});
+  memory_case(h, "sign_bits", g, e, a, 0.5 + words, 1.5 + words, sign_bits{});
+  memory_case(h, "one_magnitude", g, e, a, 1 + words, 2.5 + words, one_magnitude{});
+  memory_case(h, "log, 8 bits", g, e, a, 1.125, 2.625, log_quantizer{});
+  memory_case(h, "log, 4 bits", g, e, a, 1.0625, 2.5625, log_quantizer{.bits = 4});
+  memory_case(h, "ternary", g, e, a, 1.25, 2.75, ternary{});
+  memory_case(h, "ternary8", g, e, a, 1.125, 2.625, ternary8{});
+  memory_case(h, "top_k .1%", g, e, a, 0.5, 1.5, top_k{.density = 0.001});
+  memory_case(h, "sampled_top_k .1%", g, e, a, 0.5, 2, sampled_top_k{.density = 0.001});
+  memory_case(h, "threshold", g, e, a, 0.5, 2, threshold{.tau = 0.01});
+  memory_case(h, "random_block 1/64", g, e, a, 0.5, 2, random_block{});
+}
+
 void low_rank_cases(harness& h, array const& g, array const& e, array const& a) {
   std::size_t const cols = h.n() >= 25000000 ? 6256 : 1000, rows = h.n() / cols;
   array out(h.n());
@@ -334,6 +430,7 @@ int main(int argc, char** argv) {
     sparse_cases(h, g, e, a);
     index_cases(h, g);
     quantizer_cases(h, g, e, a);
+    memory_cases(h, g, e, a);
     low_rank_cases(h, g, e, a);
     good = h.good();
   }

@@ -118,7 +118,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     if (ctx.phase % steps == 0) prepare(ctx, g);
     if (leads(ctx.phase)) return write_support(ctx, out);
     if constexpr (agreeing<Q>)
-      if (proposes(ctx.phase)) return propose(ctx, out);
+      if (proposes(ctx.phase)) return propose(ctx, g, out);
     auto const size = write(ctx, g, out);
     if (last_phase(ctx)) contribute(ctx, part(out, 0, size));
     return size;
@@ -737,11 +737,13 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     }
   }
 
-  std::size_t propose(context const& ctx, bytes<Exec> out) {
+  std::size_t propose(context const& ctx, [[maybe_unused]] in<Exec> g, bytes<Exec> out) {
     auto const size = agreement_bytes(x.extent(0));
     if constexpr (agreeing<Q>) {
       auto const mine = as<float>(part(out, 0, size));
-      if constexpr (std::same_as<decltype(use.quantizer.propose(ctx, x, mine)), bool>) {
+      if constexpr (fuses_quantize) {
+        require(use.quantizer.propose_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), mine));
+      } else if constexpr (std::same_as<decltype(use.quantizer.propose(ctx, x, mine)), bool>) {
         require(use.quantizer.propose(ctx, x, mine));
       } else {
         check_values(ctx);
@@ -774,7 +776,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void write_codes(context const& ctx, in<Exec> g, std::size_t from, std::size_t length, bytes<Exec> codes) {
     auto const& q = use.quantizer;
-    if constexpr (fuses_quantize) {
+    if constexpr (fuses_quantize && agreeing<Q>) {
+      q.encode_sum(ctx, part(g, from, length), in<Exec>(part(use.feedback.addend(memory), from, length)),
+                   in<Exec>(agreed), part(rest, from, length), codes);
+    } else if constexpr (fuses_quantize) {
       require(q.encode_sum(ctx, part(g, from, length), in<Exec>(part(use.feedback.addend(memory), from, length)),
                            part(rest, from, length), codes));
     } else if constexpr (agreeing<Q>) {
@@ -984,11 +989,17 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
                                               state_of<F, Exec>& m, view<Exec> w, selection<Exec>& k) {
     { s.select_formed(ctx, kernel::forming(f.form(ctx, v, m)), w, k, w) } -> std::same_as<bool>;
   };
-  static constexpr bool fuses_quantize =
-      direct && dense && has_memory && has_addend && !agreeing<Q> &&
+  static constexpr bool encodes_sums =
       requires(Q const& q, context const& ctx, in<Exec> v, view<Exec> w, bytes<Exec> b) {
     { q.encode_sum(ctx, v, v, w, b) } -> std::same_as<bool>;
   };
+  static constexpr bool agrees_on_sums =
+      requires(Q const& q, context const& ctx, in<Exec> v, view<Exec> w, bytes<Exec> b) {
+    { q.propose_sum(ctx, v, v, w) } -> std::same_as<bool>;
+    q.encode_sum(ctx, v, v, v, w, b);
+  };
+  static constexpr bool fuses_quantize =
+      direct && dense && has_memory && has_addend && (agreeing<Q> ? agrees_on_sums : encodes_sums);
   static constexpr bool fuses_project =
       !direct && has_memory && has_addend &&
       requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, state_of<Pr, Exec>& s) {

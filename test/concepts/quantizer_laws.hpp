@@ -7,7 +7,9 @@
 #include <gradpress/concepts/quantizer.hpp>
 
 #include "../support/guarded.hpp"
+#include "../support/kernel_cases.hpp"
 #include "../support/lone_rank.hpp"
+#include "../support/step_by_step.hpp"
 
 #include <string>
 
@@ -97,6 +99,73 @@ void check_zeros(Q const& q, std::size_t n) {
   for (float const v : decode(q, silent, n, r.ctx)) CHECK(v == 0.f);
 }
 
+/// Codes of g + e, of g if e is empty, with what a lone rank agrees on.
+template <quantizer Q>
+coded encode_sum(Q const& q, in<host> g, in<host> e, view<host> rest, step<host> const& ctx) {
+  auto const n = g.extent(0);
+  coded c{guarded<std::byte>(q.code_bytes(n)), {}};
+  bytes<host> const out(c.codes.get(), c.codes.size());
+  std::fill_n(c.codes.get(), c.codes.size(), std::byte{0x33});
+  if constexpr (agreeing<Q>) {
+    c.agreed.resize(q.agreement_size(n));
+    c.finite = q.propose_sum(ctx, g, e, over(c.agreed));
+    if (c.finite) q.encode_sum(ctx, g, e, over(std::as_const(c.agreed)), rest, out);
+  } else {
+    c.finite = q.encode_sum(ctx, g, e, rest, out);
+  }
+  ctx.memory->release();
+  CHECK(c.codes.intact());
+  return c;
+}
+
+/// Sums coded and what is left, by `encode_sum` and step by step: the same bits, into a third place and in place.
+template <quantizer Q>
+void check_sums(Q const& q, floats const& g, floats const& e) {
+  if constexpr (codes_sums<Q>) {
+    lone_rank r;
+    auto const n = g.size();
+    auto const x = plus(g, e);
+    auto const codes = encode(q, x, r.ctx);
+    auto const values = decode(q, codes, n, r.ctx);
+    floats expected(n);
+    for (std::size_t i = 0; i < n; ++i) expected[i] = x[i] - values[i];
+    guarded<float> left[4] = {guarded<float>(n), guarded<float>(g), guarded<float>(e), guarded<float>(x)};
+    for (int place = 0; place < 4; ++place) {
+      CAPTURE(place);
+      auto const to = view<host>(left[place].get(), n);
+      auto const from = place == 1 || place == 3 ? in<host>(to) : over(g);
+      auto const memory = place == 2 ? in<host>(to) : place == 3 ? in<host>() : over(e);
+      auto const fused = encode_sum(q, from, memory, to, r.ctx);
+      CHECK(fused.finite);
+      CHECK(fused.same(codes));
+      CHECK(identical(fused.agreed, codes.agreed));
+      CHECK(left[place].intact());
+      CHECK(identical(left[place].values(), expected));
+    }
+  }
+}
+/// On every path of the machine: long ones, and sums that vanish, all or some, or nearly.
+template <quantizer Q>
+void check_sums_of_all_kinds(Q const& q) {
+  if constexpr (codes_sums<Q>)
+    for_each_isa([&] {
+      for (std::size_t const n : {1u, 31u, 33u, 1000u, 1025u, 4097u, 100003u}) {
+        CAPTURE(n);
+        auto const g = heavy_tailed(n, 2);
+        floats some_zero = heavy_tailed(n, 3), minus(n), tiny(n), tiny_too(n), zeros(n);
+        for (std::size_t i = 0; i < n; ++i) {
+          minus[i] = -g[i];
+          if (i % 3 == 0) some_zero[i] = -g[i];
+          tiny[i] = 3e-45f * g[i], tiny_too[i] = i % 2 == 0 ? 1e-44f : -0.f, zeros[i] = i % 2 == 0 ? 0.f : -0.f;
+        }
+        check_sums(q, g, some_zero);
+        check_sums(q, g, minus);
+        check_sums(q, tiny, tiny_too);
+        check_sums(q, zeros, zeros);
+      }
+    });
+}
+
 /// The optional hooks against their generic twins: the same bits.
 template <quantizer Q>
 void check_hooks(Q const& q, std::size_t n) {
@@ -105,26 +174,7 @@ void check_hooks(Q const& q, std::size_t n) {
   auto const codes = encode(q, x, r.ctx);
   auto const values = decode(q, codes, n, r.ctx);
   using v = view<host>;
-  if constexpr (requires(bytes<host> b) { q.encode_sum(r.ctx, in<host>{}, in<host>{}, v{}, b); }) {
-    coded fused{guarded<std::byte>(codes.codes.size()), {}};
-    guarded<float> rest(n);
-    CHECK(q.encode_sum(r.ctx, over(g), over(e), v(rest.get(), n), bytes<host>(fused.codes.get(), fused.codes.size())));
-    r.release();
-    CHECK(fused.codes.intact());
-    CHECK(rest.intact());
-    CHECK(fused.same(codes));
-    floats expected(n);
-    for (std::size_t i = 0; i < n; ++i) expected[i] = x[i] - values[i];
-    CHECK(identical(rest.values(), expected));
-    coded alone{guarded<std::byte>(codes.codes.size()), {}};  // of one vector, in place
-    guarded<float> left(x);
-    bytes<host> const out(alone.codes.get(), alone.codes.size());
-    CHECK(q.encode_sum(r.ctx, in<host>(left.get(), n), in<host>{}, v(left.get(), n), out));
-    r.release();
-    CHECK(left.intact());
-    CHECK(alone.same(codes));
-    CHECK(identical(left.values(), expected));
-  }
+  check_sums(q, g, e);
   if constexpr (requires { q.accumulate(r.ctx, codes.view(), 1.f, v{}); })
     for (float const factor : {1.f, -1.f}) {
       guarded<float> sum(heavy_tailed(n, 4));
@@ -186,15 +236,12 @@ void check_finiteness(Q const& q, quantizer_facts const& facts) {
           r.release();
         }
         CHECK(seen);
-        if constexpr (requires(view<host> v, bytes<host> b) { q.encode_sum(r.ctx, over(x), over(x), v, b); }) {
-          coded fused{guarded<std::byte>(q.code_bytes(n)), {}};
+        if constexpr (codes_sums<Q>) {
           auto const clean = heavy_tailed(n, 2);
           floats rest(n);
-          bytes<host> const out(fused.codes.get(), fused.codes.size());
-          CHECK_FALSE(q.encode_sum(r.ctx, over(std::as_const(x)), over(clean), over(rest), out));
-          CHECK_FALSE(q.encode_sum(r.ctx, over(clean), over(std::as_const(x)), over(rest), out));
-          CHECK(fused.codes.intact());
-          r.release();
+          CHECK_FALSE(encode_sum(q, over(std::as_const(x)), over(clean), over(rest), r.ctx).finite);
+          CHECK_FALSE(encode_sum(q, over(clean), over(std::as_const(x)), over(rest), r.ctx).finite);
+          CHECK_FALSE(encode_sum(q, over(std::as_const(x)), in<host>(), over(rest), r.ctx).finite);
         }
       }
   if (facts.leading_floats == nullptr) return;
@@ -224,6 +271,7 @@ void check_quantizer(Q const& q, quantizer_facts const& facts) {
     check_hooks(q, n);
     if (!facts.random && !facts.one_scale) check_grain(q, heavy_tailed(n));
   }
+  check_sums_of_all_kinds(q);
   check_finiteness(q, facts);
 }
 

@@ -3,8 +3,14 @@
 
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/communicate/threads.hpp>
+#include <gradpress/quantize/cast.hpp>
+#include <gradpress/quantize/log.hpp>
+#include <gradpress/quantize/none.hpp>
+#include <gradpress/quantize/one_magnitude.hpp>
 #include <gradpress/quantize/sign.hpp>
+#include <gradpress/quantize/sign_bits.hpp>
 #include <gradpress/quantize/stochastic_int.hpp>
+#include <gradpress/quantize/ternary.hpp>
 #include <gradpress/reducer.hpp>
 #include <gradpress/select/random_k.hpp>
 #include <gradpress/select/top_k.hpp>
@@ -12,6 +18,7 @@
 #include "../concepts/feedback_laws.hpp"
 #include "../support/composition_laws.hpp"
 #include "../support/memories.hpp"
+#include "../support/step_by_step.hpp"
 
 using namespace gradpress;
 using namespace gradpress::test;
@@ -118,6 +125,37 @@ TEST_CASE("feedback::error_feedback: saves, loads, rolls back and refuses as eve
     CHECK_THROWS_AS(check_knobs(compress_with(error_feedback{.decay = bad})), configuration_error);
 }
 
+// ---- in one pass with the quantizer ----------------------------------------------------------------------------------
+
+namespace {
+template <class Q>
+void check_fused(Q const& q) {
+  static_assert(codes_sums<Q> && !codes_sums<step_by_step<Q>>);
+  INFO("quantizer ", describe(q));
+  for (std::size_t const n : {0u, 1u, 31u, 32u, 33u, 1000u, 4097u, 100003u}) {
+    CAPTURE(n);
+    int const P = n < 1000 ? 3 : 2;
+    auto const fused = remember(P, n, 3, compress_with(q, error_feedback{}));
+    CHECK(identical(fused, remember(P, n, 3, compress_with(step_by_step<Q>{q}, error_feedback{}))));
+    for (auto const& rank : fused) CHECK(rank.state.at("residual").size() == n);
+  }
+  check_resumes(compress_with(q, error_feedback{}));
+}
+}  // namespace
+
+TEST_CASE("feedback::error_feedback: quantizers that form the sum themselves change no bit") {
+  SUBCASE("log") { check_fused(log_quantizer{}); }
+  SUBCASE("log of 4 bits") { check_fused(log_quantizer{.bits = 4}); }
+  SUBCASE("none") { check_fused(unquantized{}); }
+  SUBCASE("one_magnitude") { check_fused(one_magnitude{}); }
+  SUBCASE("sign") { check_fused(sign{}); }
+  SUBCASE("sign_bits") { check_fused(sign_bits{}); }
+  SUBCASE("stochastic_int") { check_fused(stochastic_int{.bits = 4}); }
+  SUBCASE("ternary") { check_fused(ternary{}); }
+  SUBCASE("ternary8") { check_fused(ternary8{}); }
+  SUBCASE("bf16") { check_fused(bf16{}); }
+}
+
 // ---- units of the model ----------------------------------------------------------------------------------------------
 
 namespace {
@@ -128,6 +166,7 @@ struct half_of : unquantized {
   void encode(step<Exec> const& ctx, in<Exec> x, bytes<Exec> codes) const {
     kernel::scale_copy(ctx.exec, x.data(), x.extent(0), 0.5f, as<float>(codes).data());
   }
+  bool encode_sum(auto&&...) const = delete;  // which would deliver all
 };
 auto const in_model_units = error_feedback{.units = residual_units::model};
 

@@ -71,6 +71,7 @@ inline constexpr bool casts_votes = requires {
 /// |------------------------------------------|------------------------------------------------------------------------|
 /// | `q.grain()`                              | codes of a vector cut at multiples of this are codes of the pieces; 1 if absent |
 /// | `q.encode_sum(ctx, g, e, rest, codes)`   | one pass: codes of g + e, or of g if e is empty, and rest, which may be g or e, = that less decoded; false: not finite |
+/// | `q.propose_sum(ctx, g, e, mine)`, `q.encode_sum(ctx, g, e, agreed, rest, codes)` | bool, void: the same of one that agrees, both or neither |
 /// | `q.accumulate(ctx, codes, factor, x)`    | x += factor * decoded, factor +1 or -1                                  |
 /// | `q.decode_mean(ctx, codes, world, x)`    | decoded / world in one pass                                             |
 /// | `q.finite(ctx, codes, m)`                | do these codes, or their sum, decode to finite numbers?                 |

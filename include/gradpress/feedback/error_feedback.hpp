@@ -25,8 +25,8 @@ constexpr std::array<std::string_view, 2> names_of(residual_units) { return {"gr
 /// - Shape   e: one float an element, and one buffer of the same size that the step writes into.
 /// - Units   the learning rate is applied after decoding. With units `model` e is multiplied by the old rate over the new
 ///           one when `reducer.learning_rate` changes it; with `gradient` it stays, and a slow schedule does not notice.
-/// - Cost    12 bytes an element where a fused hook exists (read g and e, write a); the commit swaps two buffers. A decay
-///           costs 8 in the commit, a change of the rate 12, in that step.
+/// - Cost    at most 12 bytes an element (read g and e, write a) more than without, but behind some
+///           projectors; the commit swaps two buffers. A decay costs 8 in the commit, a change of the rate 12, in that step.
 /// - Law     additive: the sum over ranks of a equals P times the update plus the sum of e. With a decay it equals P times
 ///           the update plus the sum of e / decay: the rest is forgotten.
 /// - Source  Seide et al., Interspeech 2014; Karimireddy et al., Error Feedback Fixes SignSGD, ICML 2019, algorithm 2;

@@ -64,18 +64,30 @@ bool all_finite(Exec const& exec, float const* x, std::size_t n, unsigned char* 
   return std::all_of(partial, partial + dense_chunks(n), [](unsigned char finite) { return finite != 0; });
 }
 
-/// The largest |x|, 0 if n = 0, infinity if x holds NaN or infinity. `partial` is dense_chunks(n) floats of workspace.
-template <class Exec>
-float max_abs(Exec const& exec, float const* x, std::size_t n, float* partial) {
+namespace detail {
+template <dense_op Op, class Exec>
+float top_of(Exec const& exec, dense_pass const& s, std::size_t n, float* partial) {
   auto const path = current_isa();
   for_chunks(exec, "gradpress::kernel::max_abs", dense_chunks(n), [&](std::size_t c) {
-    auto const from = c * dense_grain, to = std::min(n, from + dense_grain);
-    auto const top = detail::dense_chunk<detail::dense_op::read>(path, {x, nullptr, 0.f, nullptr}, from, to);
-    partial[c] = std::bit_cast<float>(std::min(top, detail::infinite_magnitude));
+    auto const top = dense_chunk<Op>(path, s, c * dense_grain, std::min(n, (c + 1) * dense_grain));
+    partial[c] = std::bit_cast<float>(std::min(top, infinite_magnitude));
   });
   float top = 0;
   for (std::size_t c = 0; c < dense_chunks(n); ++c) top = std::max(top, partial[c]);
   return top;
+}
+}  // namespace detail
+
+/// The largest |x|, 0 if n = 0, infinity if x holds NaN or infinity. `partial` is dense_chunks(n) floats of workspace.
+template <class Exec>
+float max_abs(Exec const& exec, float const* x, std::size_t n, float* partial) {
+  return detail::top_of<detail::dense_op::read>(exec, {x, nullptr, 0.f, nullptr}, n, partial);
+}
+/// The same of g + e, or of g if e is null. Reads 2 n floats.
+template <class Exec>
+float max_abs_sum(Exec const& exec, float const* g, float const* e, std::size_t n, float* partial) {
+  return e ? detail::top_of<detail::dense_op::read_sum>(exec, {g, e, 0.f, nullptr}, n, partial)
+           : max_abs(exec, g, n, partial);
 }
 
 /// a = g + e; true if every sum is finite. a may be g or e.
@@ -154,6 +166,7 @@ buffer<Exec> zeros(Exec const& exec, char const* label, std::size_t n) {
 
 GRADPRESS_ONCE(all_finite);
 GRADPRESS_ONCE(max_abs);
+GRADPRESS_ONCE(max_abs_sum);
 GRADPRESS_ONCE(add);
 GRADPRESS_ONCE(sub);
 GRADPRESS_ONCE(accumulate);

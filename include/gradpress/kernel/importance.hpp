@@ -32,9 +32,28 @@ namespace detail {
 
 /// Sums go to 8 lanes, element i to lane i mod 8, whatever the instructions: the bits do not depend on them. (Squares of
 /// floats are exact in double, so that a fused multiply-add changes nothing either.)
-[[gnu::always_inline]] inline capped_sums sum_capped_chunk(float const* x, std::size_t n, std::uint32_t cap) noexcept {
+struct capped_lanes {
   double sum[8] = {}, squares[8] = {};
   std::int32_t reach[8] = {}, top[8] = {};
+
+  [[nodiscard]] capped_sums all() const noexcept {
+    capped_sums s;
+    for (std::size_t l = 0; l < 8; ++l) {
+      s.certain += static_cast<std::size_t>(reach[l]);
+      s.rest += sum[l];
+      s.rest_squared += squares[l];
+      s.largest = std::max(s.largest, static_cast<std::uint32_t>(top[l]));
+    }
+    return s;
+  }
+};
+
+/// Adds x[0, n), which goes on from a multiple of 8.
+[[gnu::always_inline]] inline void add_capped_piece(float const* x, std::size_t n, std::uint32_t cap,
+                                                    capped_lanes& to) noexcept {
+  auto lanes = to;  // of its own, to stay in registers
+  auto &sum = lanes.sum, &squares = lanes.squares;
+  auto &reach = lanes.reach, &top = lanes.top;
   auto const least = static_cast<std::int32_t>(cap);
   auto const add = [&](float v, std::size_t l) {
     auto const m = static_cast<std::int32_t>(magnitude(v));
@@ -49,14 +68,7 @@ namespace detail {
   for (; i + 8 <= n; i += 8)
     for (std::size_t l = 0; l < 8; ++l) add(x[i + l], l);
   for (std::size_t l = 0; i + l < n; ++l) add(x[i + l], l);
-  capped_sums s;
-  for (std::size_t l = 0; l < 8; ++l) {
-    s.certain += static_cast<std::size_t>(reach[l]);
-    s.rest += sum[l];
-    s.rest_squared += squares[l];
-    s.largest = std::max(s.largest, static_cast<std::uint32_t>(top[l]));
-  }
-  return s;
+  to = lanes;
 }
 
 /// Draws among x[begin .. end), begin a multiple of 64; writes positions and what is sent, and returns their number.
@@ -88,19 +100,32 @@ template <class Random>
 }
 
 #if GRADPRESS_X86
-GRADPRESS_AVX2 inline capped_sums sum_capped_avx2(float const* x, std::size_t n, std::uint32_t cap) noexcept {
-  return sum_capped_chunk(x, n, cap);
+GRADPRESS_AVX2 inline void add_capped_avx2(float const* x, std::size_t n, std::uint32_t cap,
+                                           capped_lanes& to) noexcept {
+  add_capped_piece(x, n, cap, to);
 }
-GRADPRESS_AVX512 inline capped_sums sum_capped_avx512(float const* x, std::size_t n, std::uint32_t cap) noexcept {
-  return sum_capped_chunk(x, n, cap);
+GRADPRESS_AVX512 inline void add_capped_avx512(float const* x, std::size_t n, std::uint32_t cap,
+                                               capped_lanes& to) noexcept {
+  add_capped_piece(x, n, cap, to);
 }
 #endif
-inline capped_sums sum_capped([[maybe_unused]] isa how, float const* x, std::size_t n, std::uint32_t cap) noexcept {
+inline void add_capped([[maybe_unused]] isa how, float const* x, std::size_t n, std::uint32_t cap,
+                       capped_lanes& to) noexcept {
 #if GRADPRESS_X86
-  if (how == isa::avx512) return sum_capped_avx512(x, n, cap);
-  if (how == isa::avx2) return sum_capped_avx2(x, n, cap);
+  if (how == isa::avx512) return add_capped_avx512(x, n, cap, to);
+  if (how == isa::avx2) return add_capped_avx2(x, n, cap, to);
 #endif
-  return sum_capped_chunk(x, n, cap);
+  add_capped_piece(x, n, cap, to);
+}
+inline capped_sums sum_chunks(capped_sums const* partial, std::size_t chunks) noexcept {
+  capped_sums all;
+  for (std::size_t c = 0; c < chunks; ++c) {
+    all.certain += partial[c].certain;
+    all.rest += partial[c].rest;
+    all.rest_squared += partial[c].rest_squared;
+    all.largest = std::max(all.largest, partial[c].largest);
+  }
+  return all;
 }
 
 inline std::size_t draw_capped([[maybe_unused]] isa how, float const* x, std::size_t begin, std::size_t end, float cap,
@@ -135,16 +160,11 @@ template <class Exec>
 capped_sums sum_capped(Exec const& exec, float const* x, std::size_t n, float cap, capped_sums* partial) {
   auto const how = current_isa();
   for_ranges(exec, "gradpress::kernel::sum_capped", n, importance_grain, [&](std::size_t from, std::size_t to) {
-    partial[from / importance_grain] = detail::sum_capped(how, x + from, to - from, magnitude(cap));
+    detail::capped_lanes lanes;
+    detail::add_capped(how, x + from, to - from, magnitude(cap), lanes);
+    partial[from / importance_grain] = lanes.all();
   });
-  capped_sums all;
-  for (std::size_t c = 0; c < importance_chunks(n); ++c) {
-    all.certain += partial[c].certain;
-    all.rest += partial[c].rest;
-    all.rest_squared += partial[c].rest_squared;
-    all.largest = std::max(all.largest, partial[c].largest);
-  }
-  return all;
+  return detail::sum_chunks(partial, importance_chunks(n));
 }
 
 /// Draws entry i with probability p[i] = min(1, |x[i]| / cap), each on its own, and sends x[i] / p[i]: x[i] where that

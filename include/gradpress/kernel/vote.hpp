@@ -17,13 +17,17 @@ namespace gradpress::kernel {
 /// Floats of room that `encode_signs` needs.
 [[nodiscard]] constexpr std::size_t encode_signs_workspace(std::size_t n) noexcept { return blocks{n, 1024}.count(); }
 
-/// The sign bits of x. Returns false if x holds NaN or infinity; then what was written means nothing. magnitudes: the mean
-/// magnitude of each 1024 values.
+/// The sign bits of g + e (of g if e is null), and rest = g + e less +1 or -1. False: g + e holds NaN or infinity, and what
+/// was written means nothing. magnitudes: the mean magnitude of each 1024 values, more than 0 where any of them is not 0.
+/// rest may be g or e.
 ///
-/// - Cost  one read of n floats.
+/// - Cost  reads 2 n floats and writes n, in one pass.
 template <class Exec>
-bool encode_signs(Exec const& exec, float const* x, std::size_t n, std::byte* words, float* magnitudes) {
-  detail::sign_encoding const s{x, nullptr, nullptr, {n, 1024}, reinterpret_cast<std::byte*>(magnitudes), words, false};
+bool encode_signs_sum(Exec const& exec, float const* g, float const* e, float* rest, std::size_t n, std::byte* words,
+                      float* magnitudes) {
+  bool const streaming = rest && rest != g && rest != e && detail::streams(rest, n);
+  detail::sign_encoding const s{g,     e,         rest, {n, 1024}, reinterpret_cast<std::byte*>(magnitudes),
+                                words, streaming, true};
   auto const path = current_isa();
   std::atomic<bool> finite{true};
   for_chunks(exec, "gradpress::kernel::encode_signs", s.in.chunks(), [&](std::size_t c) {
@@ -32,20 +36,30 @@ bool encode_signs(Exec const& exec, float const* x, std::size_t n, std::byte* wo
   return finite.load();
 }
 
+/// The sign bits of x, and the magnitudes. One read of n floats.
+template <class Exec>
+bool encode_signs(Exec const& exec, float const* x, std::size_t n, std::byte* words, float* magnitudes) {
+  return encode_signs_sum(exec, x, nullptr, nullptr, n, words, magnitudes);
+}
+
 namespace detail {
+/// The words of one piece of up to 1024 values.
+inline void piece_signs(isa path, float const* a, std::size_t m, std::byte* words) noexcept {
+  float mean;
+  sign_encode_chunk(path, {a, nullptr, nullptr, {m, 1024}, reinterpret_cast<std::byte*>(&mean), words, false}, 0);
+}
+/// m values, of which the first has the first bit of the first word.
+inline void apply_piece_signs(isa path, std::byte const* words, std::size_t m, float magnitude, bool add,
+                              float* x) noexcept {
+  auto const* const scale = reinterpret_cast<std::byte const*>(&magnitude);
+  sign_decode_chunk(path, {scale, words, {m, 32768}, 1.f, add, x, false}, 0);
+}
 template <class Exec>
 void apply_signs(Exec const& exec, char const* label, std::byte const* words, std::size_t n, float magnitude, bool add,
                  float* x) {
   auto const path = current_isa();
   for_ranges(exec, label, n, 32768, [&](std::size_t from, std::size_t to) {
-    sign_decoding const s{reinterpret_cast<std::byte const*>(&magnitude),
-                          words + from / 8,
-                          {to - from, 32768},
-                          1.f,
-                          add,
-                          x + from,
-                          false};
-    sign_decode_chunk(path, s, 0);
+    apply_piece_signs(path, words + from / 8, to - from, magnitude, add, x + from);
   });
 }
 }  // namespace detail
@@ -116,6 +130,7 @@ void count_votes(Exec const& exec, std::byte const* const* votes, std::size_t vo
 }
 
 GRADPRESS_ONCE(encode_signs);
+GRADPRESS_ONCE(encode_signs_sum);
 GRADPRESS_ONCE(decode_signs);
 GRADPRESS_ONCE(accumulate_signs);
 GRADPRESS_ONCE(count_votes);

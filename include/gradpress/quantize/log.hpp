@@ -43,6 +43,12 @@ struct log_quantizer {
                               codes.data());
   }
   template <class Exec>
+  bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
+    auto const room = ctx.scratch(kernel::dense_chunks(g.extent(0)));
+    return kernel::log_encode_sum(ctx.exec, g.data(), e.data(), rest.data(), g.extent(0), bits,
+                                  static_cast<float>(alpha), room.data(), codes.data());
+  }
+  template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {
     kernel::log_decode(ctx.exec, codes.data(), x.extent(0), bits, static_cast<float>(alpha), x.data());
   }

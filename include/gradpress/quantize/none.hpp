@@ -6,6 +6,7 @@
 
 #include <gradpress/concepts/quantizer.hpp>
 #include <gradpress/kernel/dense.hpp>
+#include <gradpress/kernel/sum_pieces.hpp>
 
 namespace gradpress {
 
@@ -20,6 +21,10 @@ struct unquantized {
   template <class Exec>
   void encode(step<Exec> const& ctx, in<Exec> x, bytes<Exec> codes) const {
     kernel::copy(ctx.exec, x.data(), x.extent(0), as<float>(codes).data());
+  }
+  template <class Exec>
+  bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
+    return kernel::hand_over_sum(ctx.exec, g.data(), e.data(), rest.data(), g.extent(0), as<float>(codes).data());
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {

@@ -5,11 +5,9 @@
 /// Quantizer: one magnitude for all values, and one bit each.
 
 #include <gradpress/concepts/quantizer.hpp>
-#include <gradpress/kernel/importance.hpp>
-#include <gradpress/kernel/sign.hpp>
+#include <gradpress/kernel/one_magnitude.hpp>
 
 #include <cmath>
-#include <limits>
 
 namespace gradpress {
 
@@ -34,12 +32,12 @@ struct one_magnitude {
   template <class Exec>
   bool encode(step<Exec> const& ctx, in<Exec> x, bytes<Exec> codes) const {
     auto const m = x.extent(0);
-    if (m == 0) return true;
-    if (!kernel::sign_encode(ctx.exec, x.data(), m, whole(m), codes.data())) return false;
-    auto const room = ctx.template scratch<kernel::capped_sums>(kernel::importance_chunks(m));
-    auto const all = kernel::sum_capped(ctx.exec, x.data(), m, std::numeric_limits<float>::infinity(), room.data());
-    as<float>(codes)(0) = static_cast<float>(all.rest / static_cast<double>(m));
-    return true;
+    return kernel::one_magnitude_encode(ctx.exec, x.data(), m, room(ctx, m), codes.data());
+  }
+  template <class Exec>
+  bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
+    auto const m = g.extent(0);
+    return kernel::one_magnitude_encode_sum(ctx.exec, g.data(), e.data(), rest.data(), m, room(ctx, m), codes.data());
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, view<Exec> x) const {
@@ -55,6 +53,10 @@ struct one_magnitude {
   }
 
  private:
+  template <class Exec>
+  static kernel::capped_sums* room(step<Exec> const& ctx, std::size_t m) {
+    return ctx.template scratch<kernel::capped_sums>(kernel::importance_chunks(m)).data();
+  }
   /// One block of `sign`'s kernels for all values.
   static constexpr std::size_t whole(std::size_t m) noexcept { return std::max<std::size_t>(1, (m + 31) / 32) * 32; }
 };

@@ -31,16 +31,21 @@ struct sign_bits {
 
   template <class Exec>
   bool encode(step<Exec> const& ctx, in<Exec> x, bytes<Exec> codes) const {
-    auto const m = x.extent(0);
+    return encode_sum(ctx, x, {}, {}, codes);
+  }
+  template <class Exec>
+  bool encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> rest, bytes<Exec> codes) const {
+    auto const m = g.extent(0);
     if (m == 0) return true;
     auto const magnitudes = ctx.scratch(kernel::encode_signs_workspace(m));
-    if (!kernel::encode_signs(ctx.exec, x.data(), m, codes.data() + 4, magnitudes.data())) return false;
+    auto* const words = codes.data() + 4;
+    if (!kernel::encode_signs_sum(ctx.exec, g.data(), e.data(), rest.data(), m, words, magnitudes.data())) return false;
     bool any = false;
     for (std::size_t b = 0; b < magnitudes.extent(0); ++b) any = any || magnitudes(b) > 0;
-    if (!any)  // means may vanish where magnitudes do not
-      any = kernel::max_abs(ctx.exec, x.data(), m, ctx.scratch(kernel::dense_chunks(m)).data()) > 0;
     as<float>(codes)(0) = any ? 1.f : 0.f;
-    if (!any) clear(codes.data() + 4, codes.extent(0) - 4);
+    if (any) return true;
+    if (rest.data() != nullptr) kernel::decode_signs(ctx.exec, words, m, 0.f, rest.data());  // the zeros, as they were
+    clear(words, codes.extent(0) - 4);
     return true;
   }
   template <class Exec>

@@ -38,9 +38,21 @@ struct basic_ternary {
     return mine(0) <= std::numeric_limits<float>::max();
   }
   template <class Exec>
+  bool propose_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> mine) const {
+    auto const room = ctx.scratch(kernel::dense_chunks(g.extent(0)));
+    mine(0) = kernel::max_abs_sum(ctx.exec, g.data(), e.data(), g.extent(0), room.data());
+    return mine(0) <= std::numeric_limits<float>::max();
+  }
+  template <class Exec>
   void encode(step<Exec> const& ctx, in<Exec> x, in<Exec> agreed, bytes<Exec> codes) const {
     kernel::ternary_encode(ctx.exec, x.data(), x.extent(0), agreed(0), ctx.own(purpose::rounding).value,
                            as<T>(codes).data());
+  }
+  template <class Exec>
+  void encode_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, in<Exec> agreed, view<Exec> rest,
+                  bytes<Exec> codes) const {
+    kernel::ternary_encode_sum(ctx.exec, g.data(), e.data(), rest.data(), g.extent(0), agreed(0),
+                               ctx.own(purpose::rounding).value, as<T>(codes).data());
   }
   template <class Exec>
   void decode(step<Exec> const& ctx, in_bytes<Exec> codes, in<Exec> agreed, view<Exec> x) const {

@@ -8,9 +8,9 @@
 
 namespace gradpress::kernel::detail {
 
-enum class dense_op { read, add, sub, divide, multiply };
+enum class dense_op { read, read_sum, add, sub, divide, multiply };
 
-/// out = a op b, with b a vector or, if null, the scalar; `read` only looks at a.
+/// out = a op b, with b a vector or, if null, the scalar; `read` only looks at a, `read_sum` at a + b.
 struct dense_pass {
   float const* a;
   float const* b;
@@ -20,8 +20,11 @@ struct dense_pass {
 };
 
 template <dense_op Op>
+inline constexpr bool dense_writes = Op != dense_op::read&& Op != dense_op::read_sum;
+
+template <dense_op Op>
 inline float dense_value(float a, float b) noexcept {
-  if constexpr (Op == dense_op::add) return a + b;
+  if constexpr (Op == dense_op::add || Op == dense_op::read_sum) return a + b;
   if constexpr (Op == dense_op::sub) return a - b;
   if constexpr (Op == dense_op::divide) return a / b;
   if constexpr (Op == dense_op::multiply) return a * b;
@@ -41,11 +44,12 @@ inline std::uint32_t dense_range(dense_pass const& s, std::size_t from, std::siz
     else
       for (std::size_t l = 0; l < 16; ++l) v[l] = dense_value<Op>(s.a[i + l], s.scalar);
     top = std::max(top, top_magnitude(v, 16));
-    std::memcpy(s.out + i, v, sizeof v);
+    if constexpr (dense_writes<Op>) std::memcpy(s.out + i, v, sizeof v);
   }
   for (; i < to; ++i) {
-    s.out[i] = dense_value<Op>(s.a[i], s.b ? s.b[i] : s.scalar);
-    top = std::max(top, top_magnitude(s.out + i, 1));
+    auto const v = dense_value<Op>(s.a[i], s.b ? s.b[i] : s.scalar);
+    top = std::max(top, top_magnitude(&v, 1));
+    if constexpr (dense_writes<Op>) s.out[i] = v;
   }
   return top;
 }

@@ -36,15 +36,16 @@ class log_grid {
 /// From values to codes.
 ///
 /// Between the thresholds of magnitudes m and m + 1 the code is m. Cells of equal width in the bits of a float, that is
-/// of nearly equal relative width, hold one threshold at most, so a look-up and one comparison find m. Where thresholds
-/// are too close for that (top near the end of the range of float), a binary search does.
+/// of nearly equal relative width, hold one threshold at most, so a look-up and one comparison find m: a cell knows m at
+/// its start, and how far from there the threshold is. Where thresholds are too close for that (top near the end of the
+/// range of float), a binary search does.
 class log_encoder {
   static constexpr std::size_t room = 4096;
   int bits_, last_;
   std::uint32_t from_[130];  ///< bits of the threshold of each magnitude; beyond the last one no number
   std::uint32_t base_ = 0;
-  int shift_ = 0;  ///< 0: search
-  std::uint8_t cell_[room];
+  int shift_ = 0;             ///< 0: search
+  std::uint32_t cell_[room];  ///< m in bits 24 and above
 
   [[nodiscard]] bool make_cells(int shift) noexcept {
     auto const base = (from_[1] - 1) >> shift << shift;
@@ -52,8 +53,8 @@ class log_encoder {
     if (cells > room) return false;
     int m = 0;
     for (std::size_t c = 0; c < cells; ++c) {
-      cell_[c] = static_cast<std::uint8_t>(m);
-      auto const end = base + (static_cast<std::uint32_t>(c + 1) << shift);
+      auto const start = base + (static_cast<std::uint32_t>(c) << shift), end = start + (1u << shift);
+      cell_[c] = static_cast<std::uint32_t>(m) << 24 | (std::min(from_[m + 1], end) - start);
       if (from_[m + 1] < end) ++m;
       if (from_[m + 1] < end) return false;
     }
@@ -72,8 +73,16 @@ class log_encoder {
     for (int shift = 21; shift >= 15; --shift)
       if (make_cells(shift)) break;
   }
-  /// Codes of x[0, m), one each.
-  void operator()(float const* x, std::size_t m, std::uint8_t* out) const noexcept {
+  [[nodiscard]] int bits() const noexcept { return bits_; }
+  [[nodiscard]] int shift() const noexcept { return shift_; }
+  [[nodiscard]] std::uint32_t base() const noexcept { return base_; }
+  /// Magnitudes from here on have the last code.
+  [[nodiscard]] std::uint32_t end() const noexcept { return from_[last_]; }
+  [[nodiscard]] std::uint32_t const* cells() const noexcept { return cell_; }
+
+  /// Codes of x[0, m), one each; `out` overlaps nothing, least of all this.
+  void operator()(float const* x, std::size_t m, std::uint8_t* __restrict out) const noexcept {
+    auto const inside = (1u << shift_) - 1;
     if (shift_ == 0)
       for (std::size_t i = 0; i < m; ++i) {
         auto const a = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
@@ -84,8 +93,8 @@ class log_encoder {
     else
       for (std::size_t i = 0; i < m; ++i) {
         auto const a = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
-        unsigned const q = cell_[(std::min(std::max(a, base_), from_[last_]) - base_) >> shift_];
-        out[i] = signed_code(q + (a >= from_[q + 1] ? 1u : 0u), x[i]);
+        auto const at = std::min(std::max(a, base_), from_[last_]) - base_, cell = cell_[at >> shift_];
+        out[i] = signed_code((cell >> 24) + ((at & inside) >= (cell & 0xffffff) ? 1u : 0u), x[i]);
       }
   }
 
@@ -97,22 +106,11 @@ class log_encoder {
   }
 };
 
-/// Elements [from, to); with 4 bits, from is even.
-inline void log_encode_values(log_encoder const& by_reference, int bits, float const* x, std::size_t from,
-                              std::size_t to, std::byte* codes) noexcept {
-  auto const encode =
-      by_reference;  // a copy of its own: writing bytes could change the other, for all the compiler knows
-  std::uint8_t q[256];
-  for (auto i = from; i < to; i += 256) {
-    auto const m = std::min<std::size_t>(256, to - i);
-    encode(x + i, m, q);
-    if (bits == 4) {
-      if (m % 2 != 0) q[m] = 0;
-      for (std::size_t j = 0; j < m; j += 2) codes[(i + j) / 2] = static_cast<std::byte>(q[j] | q[j + 1] << 4);
-    } else {
-      std::memcpy(codes + i, q, m);
-    }
-  }
+/// m codes of q, which has room for one more, to where the first of them belongs; with 4 bits that one is even.
+inline void log_pack(std::uint8_t* q, std::size_t m, int bits, std::byte* to) noexcept {
+  if (bits != 4) return static_cast<void>(std::memcpy(to, q, m));
+  if (m % 2 != 0) q[m] = 0;
+  for (std::size_t j = 0; j < m; j += 2) to[j / 2] = static_cast<std::byte>(q[j] | q[j + 1] << 4);
 }
 
 /// The value of every byte, times factor; with fewer than 8 bits a byte, the higher bits count for nothing.

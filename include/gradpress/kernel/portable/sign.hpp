@@ -7,6 +7,7 @@
 #include <gradpress/kernel/blocks.hpp>
 
 #include <cmath>
+#include <limits>
 
 namespace gradpress::kernel::detail {
 
@@ -22,6 +23,10 @@ struct sign_encoding {
   std::byte* scales;
   std::byte* words;
   bool streaming;  ///< write rest around the caches
+  /// Elements decode to +1 or -1, and what stands for the scale is more than 0 where any of them is not 0.
+  bool unit = false;
+
+  [[nodiscard]] float decoded(float scale) const noexcept { return unit ? 1.f : scale; }
 };
 
 /// The tree that ends every sum over 16 lanes.
@@ -47,6 +52,14 @@ inline float sign_scale(double sum, float const* x, std::size_t m) noexcept {
     for (std::size_t i = 0; i < m; ++i) sum += std::fabs(static_cast<double>(x[i]));
   }
   return static_cast<float>(sum / static_cast<double>(m));
+}
+
+/// The scale of block b, which is the m values of x, goes to its place.
+inline float put_sign_scale(sign_encoding const& s, std::size_t b, double sum, float const* x, std::size_t m) noexcept {
+  auto scale = sign_scale(sum, x, m);
+  if (s.unit && scale == 0 && sum > 0) scale = std::numeric_limits<float>::denorm_min();
+  store(s.scales + 4 * b, scale);
+  return scale;
 }
 
 inline std::uint32_t sign_word(float const* x, std::size_t m) noexcept {
@@ -80,9 +93,8 @@ inline bool sign_encode_block(sign_encoding const& s, std::size_t b) noexcept {
     total += static_cast<double>(fold16(lane));
   }
   auto const* const a = s.rest ? s.rest + at : s.g + at;
-  auto const scale = sign_scale(total, a, m);
-  store(s.scales + 4 * b, scale);
-  if (s.rest) sign_rest(a, scale, m, s.rest + at);
+  auto const scale = put_sign_scale(s, b, total, a, m);
+  if (s.rest) sign_rest(a, s.decoded(scale), m, s.rest + at);
   return std::isfinite(scale);
 }
 

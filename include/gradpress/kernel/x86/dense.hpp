@@ -12,7 +12,7 @@ namespace gradpress::kernel::detail {
 
 template <dense_op Op>
 GRADPRESS_AVX512_PIECE __m512 dense16_avx512(__m512 a, __m512 b) {
-  if constexpr (Op == dense_op::add) return _mm512_add_ps(a, b);
+  if constexpr (Op == dense_op::add || Op == dense_op::read_sum) return _mm512_add_ps(a, b);
   if constexpr (Op == dense_op::sub) return _mm512_sub_ps(a, b);
   if constexpr (Op == dense_op::divide) return _mm512_div_ps(a, b);
   if constexpr (Op == dense_op::multiply) return _mm512_mul_ps(a, b);
@@ -28,7 +28,7 @@ GRADPRESS_AVX512 inline std::uint32_t dense_range_avx512(dense_pass const& s, st
     if (s.b) read_ahead(s.b + i);
     auto const v = dense16_avx512<Op>(_mm512_loadu_ps(s.a + i), s.b ? _mm512_loadu_ps(s.b + i) : scalar);
     top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)));
-    if constexpr (Op != dense_op::read) {
+    if constexpr (dense_writes<Op>) {
       if (s.streaming)
         _mm512_stream_ps(s.out + i, v);
       else
@@ -40,7 +40,7 @@ GRADPRESS_AVX512 inline std::uint32_t dense_range_avx512(dense_pass const& s, st
 
 template <dense_op Op>
 GRADPRESS_AVX2_PIECE __m256 dense8_avx2(__m256 a, __m256 b) {
-  if constexpr (Op == dense_op::add) return _mm256_add_ps(a, b);
+  if constexpr (Op == dense_op::add || Op == dense_op::read_sum) return _mm256_add_ps(a, b);
   if constexpr (Op == dense_op::sub) return _mm256_sub_ps(a, b);
   if constexpr (Op == dense_op::divide) return _mm256_div_ps(a, b);
   if constexpr (Op == dense_op::multiply) return _mm256_mul_ps(a, b);
@@ -58,7 +58,7 @@ GRADPRESS_AVX2 inline std::uint32_t dense_range_avx2(dense_pass const& s, std::s
     }
     auto const v = dense8_avx2<Op>(_mm256_loadu_ps(s.a + i), s.b ? _mm256_loadu_ps(s.b + i) : scalar);
     top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff)));
-    if constexpr (Op != dense_op::read) {
+    if constexpr (dense_writes<Op>) {
       if (s.streaming)
         _mm256_stream_ps(s.out + i, v);
       else

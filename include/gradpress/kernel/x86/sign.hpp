@@ -66,9 +66,8 @@ GRADPRESS_AVX512 inline bool sign_encode_block_avx512(sign_encoding const& s, st
   for (std::size_t i = 0; i < m; i += sign_piece)
     total += static_cast<double>(sign_piece_avx512(s.g + at + i, s.e ? s.e + at + i : s.e, sum ? sum + i : sum,
                                                    std::min(sign_piece, m - i), s.words + (at + i) / 8));
-  auto const scale = sign_scale(total, sum ? sum : s.g + at, m);
-  store(s.scales + 4 * b, scale);
-  if (sum) sign_rest_avx512(sum, scale, m, s.streaming && sum == room, s.rest + at);
+  auto const scale = put_sign_scale(s, b, total, sum ? sum : s.g + at, m);
+  if (sum) sign_rest_avx512(sum, s.decoded(scale), m, s.streaming && sum == room, s.rest + at);
   return std::isfinite(scale);
 }
 
@@ -151,9 +150,8 @@ GRADPRESS_AVX2 inline bool sign_encode_block_avx2(sign_encoding const& s, std::s
   for (std::size_t i = 0; i < m; i += sign_piece)
     total += static_cast<double>(sign_piece_avx2(s.g + at + i, s.e ? s.e + at + i : s.e, sum ? sum + i : sum,
                                                  std::min(sign_piece, m - i), s.words + (at + i) / 8));
-  auto const scale = sign_scale(total, sum ? sum : s.g + at, m);
-  store(s.scales + 4 * b, scale);
-  if (sum) sign_rest_avx2(sum, scale, m, s.streaming && sum == room, s.rest + at);
+  auto const scale = put_sign_scale(s, b, total, sum ? sum : s.g + at, m);
+  if (sum) sign_rest_avx2(sum, s.decoded(scale), m, s.streaming && sum == room, s.rest + at);
   return std::isfinite(scale);
 }
 
