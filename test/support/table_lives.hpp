@@ -113,9 +113,23 @@ class table_lives {
       if (!same(g, handed_in)) complain("a gradient changed beside poisoned " + text_of(t), s);
       expect(files.back(), "a poisoned step changed ", s);
     };
+    auto const poison_all = [&](int s) {
+      auto g = one.gradients(s);
+      for (std::size_t t = 0; t < tensors_.size(); ++t)
+        if (comm.rank() == culprit(t)) g[t][17] = not_finite[t % 3];
+      auto const handed_in = g;
+      try {
+        one.average(g);
+        complain("numbers that are not finite went unnoticed in all tensors", s);
+      } catch (non_finite_error const&) {
+      }
+      if (!same(g, handed_in)) complain("a gradient changed where all are poisoned", s);
+      expect(files.back(), "a step poisoned in all tensors changed ", s);
+    };
     for (int s = 0; s < life_steps; ++s) {
       one->learning_rate(rate_at(s));
       files.push_back(one.file());
+      if (s == poisoned) poison_all(s);
       for (std::size_t t = 0; t < tensors_.size() && s == poisoned; ++t)
         if (is_poisoned(t)) poison(t, s);
       if (s == foreign) {
