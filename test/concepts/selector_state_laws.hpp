@@ -24,12 +24,12 @@ inline bool identical(kept_fields const& a, kept_fields const& b) {
 
 /// A selector at work on one tensor, step after step.
 template <selector S>
-struct remembering {
+struct selector_life {
   S use;
   lone_rank rank;
   state_of<S, host> state;
 
-  remembering(S const& s, std::size_t n, int who = 0) : use(s), rank(who, 4), state(s, rank.ctx, shape{n, 1}) {}
+  selector_life(S const& s, std::size_t n, int who = 0) : use(s), rank(who, 4), state(s, rank.ctx, shape{n, 1}) {}
   selected select(floats const& x) { return run_select(use, x, rank.ctx, state); }
   selected step(floats const& x) {
     auto result = select(x);
@@ -50,7 +50,7 @@ void check_selector_state(S const& s) {
   INFO("selector ", std::string(S::name));
   for (std::size_t const n : law_sizes) {
     CAPTURE(n);
-    remembering<S> one(s, n);
+    selector_life<S> one(s, n);
     for (std::size_t step = 0; step < 8; ++step) {
       CAPTURE(step);
       auto const x = signal_in(step, n), other = heavy_tailed(n, 900 + step);
@@ -67,7 +67,7 @@ void check_selector_state(S const& s) {
       CHECK(identical(one.fields(), before));
 
       // whoever has the fields goes on alike
-      remembering<S> loaded(s, n);
+      selector_life<S> loaded(s, n);
       loaded.rank.ctx.number = one.rank.ctx.number;
       loaded.state.visit(
           [&](char const* name, buffer<host> b) { std::copy_n(before.at(name).data(), b.extent(0), b.data()); });

@@ -37,6 +37,7 @@
 #include <gradpress/select/atomo.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/top_k.hpp>
 
@@ -362,6 +363,10 @@ TEST_CASE("encode::golden: every byte on the wire is what it was, with every ins
       CHECK(cases()[i].bytes() == golden::wire[i].hex);
     }
   });
+}
+
+TEST_CASE("encode::golden: ok_top_k sends the same whether a selector's size is fixed or varies") {
+  CHECK(three_of_ok_top_k(reused_top_k{.density = 0.125}) == three_of_ok_top_k(top_k{.density = 0.125}));
 }
 
 TEST_CASE("encode::golden: the versions are those that the golden strings were made with") {

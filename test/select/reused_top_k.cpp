@@ -32,8 +32,8 @@ double mass(kept_t const& kept, floats const& x) {
   for (auto const i : kept) m += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   return m;
 }
-float exact_selections(remembering<reused_top_k>& r) { return r.state.threshold(1); }
-float threshold_of(remembering<reused_top_k>& r) { return r.state.threshold(0); }
+float exact_selections(selector_life<reused_top_k>& r) { return r.state.threshold(1); }
+float threshold_of(selector_life<reused_top_k>& r) { return r.state.threshold(0); }
 }  // namespace
 
 TEST_CASE("select::reused_top_k obeys the laws of selectors, and of those that remember") {
@@ -46,14 +46,14 @@ TEST_CASE("select::reused_top_k obeys the laws of selectors, and of those that r
 
 TEST_CASE("select::reused_top_k: period 1 is top_k, step for step") {
   constexpr std::size_t n = 20000;
-  remembering<reused_top_k> r({.density = 0.01, .period = 1}, n);
+  selector_life<reused_top_k> r({.density = 0.01, .period = 1}, n);
   for (std::size_t s = 0; s < 5; ++s) CHECK(r.step(drifting(s, n)).indices == run_select(top_k{0.01}, drifting(s, n)));
   CHECK(exact_selections(r) == 5);
 }
 
 TEST_CASE("select::reused_top_k: in 100 steps of period 32 four selections are exact, and little mass is left out") {
   constexpr std::size_t n = 50000, k = 500;
-  remembering<reused_top_k> r({.density = 0.01}, n);
+  selector_life<reused_top_k> r({.density = 0.01}, n);
   double kept = 0, best = 0, least = 1;
   for (std::size_t s = 0; s < 100; ++s) {
     auto const x = drifting(s, n);
@@ -75,7 +75,7 @@ TEST_CASE("select::reused_top_k: in 100 steps of period 32 four selections are e
 
 TEST_CASE("select::reused_top_k: a threshold that no longer fits is replaced in the same step, and that is counted") {
   constexpr std::size_t n = 50000, k = 500;
-  remembering<reused_top_k> r({.density = 0.01}, n);
+  selector_life<reused_top_k> r({.density = 0.01}, n);
   r.step(drifting(0, n));
   r.step(drifting(1, n));
   REQUIRE(exact_selections(r) == 1);
@@ -95,7 +95,7 @@ TEST_CASE("select::reused_top_k: fewer than 0.8 k are not enough, and 0.8 k are"
   constexpr std::size_t n = 1000;  // k = 100
   for (std::size_t const pass : {79u, 80u, 99u, 100u, 101u, 1000u}) {
     CAPTURE(pass);
-    remembering<reused_top_k> r({.density = 0.1}, n);
+    selector_life<reused_top_k> r({.density = 0.1}, n);
     r.step(floats(n, 2.f));
     CHECK(threshold_of(r) == 2.f);
     floats x(n, 1.f);
@@ -111,7 +111,7 @@ TEST_CASE("select::reused_top_k: fewer than 0.8 k are not enough, and 0.8 k are"
 
 TEST_CASE("select::reused_top_k: zeros are never sent, and few entries need no search") {
   constexpr std::size_t n = 30000;
-  remembering<reused_top_k> r({.density = 0.01}, n);
+  selector_life<reused_top_k> r({.density = 0.01}, n);
   CHECK(r.step(floats(n)).indices.empty());
   CHECK(r.step(floats(n)).indices.empty());
   CHECK(r.step(one_hot(n)).indices == kept_t{n / 3});
@@ -119,7 +119,7 @@ TEST_CASE("select::reused_top_k: zeros are never sent, and few entries need no s
   CHECK(exact_selections(r) == 1);
   auto const x = drifting(0, n);
   CHECK(r.step(x).indices == run_select(top_k{0.01}, x));  // all pass, the largest are kept
-  remembering<reused_top_k> none({.density = 0.01}, 0);
+  selector_life<reused_top_k> none({.density = 0.01}, 0);
   CHECK(none.step({}).indices.empty());
   CHECK(none.step({}).indices.empty());
 }
@@ -128,7 +128,7 @@ TEST_CASE("select::reused_top_k: the counter of steps decides, so that ranks and
   constexpr std::size_t n = 5000;
   for (std::uint64_t const from : {1u, 31u, 32u, 63u}) {
     CAPTURE(from);
-    remembering<reused_top_k> r({.density = 0.02}, n);
+    selector_life<reused_top_k> r({.density = 0.02}, n);
     r.rank.ctx.number = from;
     r.step(drifting(0, n));
     CHECK(exact_selections(r) == 1);  // nothing was known
@@ -141,7 +141,7 @@ TEST_CASE("select::reused_top_k: whatever a checkpoint brings as threshold, the 
   constexpr std::size_t n = 5000, k = 100;
   for (float const t : {-1.f, 0.f, 1e-45f, 3e38f, not_finite[0], not_finite[1], not_finite[2]}) {
     CAPTURE(t);
-    remembering<reused_top_k> r({.density = 0.02}, n);
+    selector_life<reused_top_k> r({.density = 0.02}, n);
     r.rank.ctx.number = 1;
     r.state.threshold(0) = t;
     auto const x = drifting(0, n);
@@ -155,7 +155,7 @@ TEST_CASE("select::reused_top_k gives the same indices on every path, also where
   constexpr std::size_t n = (std::size_t{1} << 20) + 77;
   reused_top_k const s{.density = 0.01};
   auto const first = laplace(n), x = laplace(n, 3);
-  remembering<reused_top_k> r(s, n);
+  selector_life<reused_top_k> r(s, n);
   r.step(first);
   auto const once = r.select(x).indices;
   floats g(n), e(n), a(n), values(s.max_kept(n));
