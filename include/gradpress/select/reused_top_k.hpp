@@ -25,7 +25,7 @@ namespace gradpress {
 /// - Edges     n = 0 keeps nothing, nor does x = 0; zeros are never kept; NaN is found and refused. A scale that jumps up
 ///             costs one step in which all candidates are sorted, one that jumps down an exact top_k; no message grows.
 /// - Bias      biased, a contraction with delta = 0.8 k/n at least: use it with a memory, and never rescale.
-/// - Source    S. Li, T. Hoefler, Near-Optimal Sparse Allreduce for Distributed Deep Learning, PPoPP 2022, section 3.1.3.
+/// - Source    S. Li, T. Hoefler, Near-Optimal Sparse Allreduce for Distributed Deep Learning, PPoPP 2022.
 ///             Differs: t follows the k-th magnitude where the paper scales it by constants; what exceeds k is cut by
 ///             magnitude, not sent.
 struct reused_top_k {
