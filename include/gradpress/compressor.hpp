@@ -86,7 +86,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         memory(m.feedback, ctx, d),
         meeting(m.exchange, ctx, keeps_coefficients<X> ? shape{reduced_by(m, ctx.rank, ctx.world).second, 1} : d),
         choice(choice_for(m.selector, ctx, m.projector.coefficients(d, Pr::rounds - 1))),
-        unguided(choice_for(m.selector, ctx, m.projector.coefficients(d, 0))) {
+        unguided(choice_for(m.selector, ctx, Pr::rounds > 1 ? m.projector.coefficients(d, 0) : 0)) {
     if constexpr (has_memory) rest = room(d.size());
     if constexpr (can_follow_rate<F>) rate = kernel::zeros(ctx.exec, "gradpress::rate", 1);
     make_debts(use.projector);
@@ -491,7 +491,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       fresh.carry_over(ctx, projector, dims, basis);
     basis = std::move(fresh);
     choice = choice_for(use.selector, ctx, projector.coefficients(dims, Pr::rounds - 1));
-    unguided = choice_for(use.selector, ctx, projector.coefficients(dims, 0));
+    unguided = choice_for(use.selector, ctx, Pr::rounds > 1 ? projector.coefficients(dims, 0) : 0);
     chosen = false;
     renewed = true;
   }

@@ -159,6 +159,13 @@ TEST_CASE("concepts::selector: behind a projector of several rounds the last one
   calls.clear();
   step(4);
   CHECK(calls == std::vector<float>{0, 2});
+
+  calls.clear();
+  r.set(w, "rank", "1");  // other coefficients: nothing is known of them
+  step(5);
+  r.rollback();
+  for (int s = 5; s < 7; ++s) step(s);
+  CHECK(calls == std::vector<float>{0, 0, 0, 0, 0, 1});
 }
 
 TEST_CASE("concepts::selector: what leads remembers the steps in which it led") {

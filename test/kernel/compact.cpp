@@ -91,12 +91,31 @@ TEST_CASE("of a sum that is formed in the same pass, the same entries and values
       kept.resize(count);
       CHECK(kept == of_sum);
       for (std::size_t j = 0; j < count; ++j) CHECK(bits(values[j]) == bits(expected[kept[j]]));
+      auto const form = [&](std::size_t from, std::size_t to, float* out) {
+        for (auto i = from; i < to; ++i) *out++ = g[i] + e[i];
+      };
+      std::vector<float> formed(n + 1, 77.0f), its_values(n + 1, 77.0f);
+      kept.assign(n + 1, 0xabcdef);
+      kept.resize(kernel::compact_formed(exec, form, formed.data(), n, 1.5f, kept.data(), its_values.data(),
+                                         counts.data(), finite));
+      CHECK(finite);
+      CHECK(formed.back() == 77.0f);
+      formed.resize(n);
+      CHECK(same_bits(formed, expected));
+      CHECK(kept == of_sum);
+      CHECK(same_bits({its_values.begin(), its_values.begin() + static_cast<std::ptrdiff_t>(count)},
+                      {values.begin(), values.begin() + static_cast<std::ptrdiff_t>(count)}));
       for (std::size_t const at : {std::size_t{0}, n / 2}) {
         auto bad = g;
         if (n == 0) continue;
         bad[at] = infinity;
         kept.resize(n);
         kernel::compact_sum(exec, bad.get(), e.get(), a.data(), n, 1.5f, kept.data(), nullptr, counts.data(), finite);
+        CHECK_FALSE(finite);
+        auto const spoilt = [&](std::size_t from, std::size_t to, float* out) {
+          std::copy_n(&bad[from], to - from, out);
+        };
+        kernel::compact_formed(exec, spoilt, a.data(), n, 1.5f, kept.data(), nullptr, counts.data(), finite);
         CHECK_FALSE(finite);
       }
     });

@@ -3,6 +3,7 @@
 
 #include <gradpress/communicate/self.hpp>
 #include <gradpress/feedback/error_feedback.hpp>
+#include <gradpress/feedback/momentum_correction.hpp>
 #include <gradpress/project/low_rank.hpp>
 #include <gradpress/select/top_k.hpp>
 
@@ -17,7 +18,7 @@ using namespace gradpress::test;
 using kept_t = std::vector<index_t>;
 static_assert(selector<reused_top_k> && keeps_state<reused_top_k> && !keeps_state<top_k>);
 static_assert(reused_top_k::where == support::own && !reused_top_k::fixed_size);
-static_assert(selects_sums<reused_top_k>);
+static_assert(selects_sums<reused_top_k> && selects_while_making<reused_top_k>);
 
 namespace {
 /// A part that stays and a part that is new in every step.
@@ -175,6 +176,7 @@ TEST_CASE("select::reused_top_k gives the same indices on every path, also where
 TEST_CASE("select::reused_top_k: a rollback, a failed step and a checkpoint change nothing of what follows") {
   check_resumes(compress_with(reused_top_k{.density = 0.05, .period = 4}, error_feedback{}));
   check_resumes(compress_with(reused_top_k{.density = 0.05, .period = 100}));
+  check_resumes(compress_with(reused_top_k{.density = 0.05, .period = 3}, momentum_correction{}));
   check_resumes(compress_with(low_rank{.rank = 2, .minimum_rate = 0}, reused_top_k{.density = 0.5, .period = 4},
                               error_feedback{}));
 }

@@ -6,6 +6,7 @@
 
 #include <gradpress/core/compile_once.hpp>
 #include <gradpress/kernel/above.hpp>
+#include <gradpress/kernel/forming.hpp>
 #include <gradpress/kernel/launch.hpp>
 
 #include <atomic>
@@ -35,20 +36,39 @@ inline bool take_values(marked_input const& in, index_t const* at, std::size_t c
   return largest < not_finite;
 }
 
+/// Compaction of x or of a sum; or, where there is a form, of the signal that it makes, which goes to in.sum piece by piece.
 template <class Exec>
-std::size_t compact_marked(Exec const& exec, marked_input const& in, std::size_t n, float tau, index_t* kept,
-                           float* values, std::size_t* counts, bool& finite) {
+std::size_t compact_any(Exec const& exec, marked_input const& in, forming const* form, std::size_t n, float tau,
+                        index_t* kept, float* values, std::size_t* counts, bool& finite) {
   line_chunks const chunks(in.sum == nullptr ? in.x : in.sum, n);
   auto const how = current_isa();
   auto const threshold = lowest_kept(tau);
   std::atomic<bool> seen{false};
   for_chunks(exec, "gradpress::kernel::compact", chunks.count(), [&](std::size_t c) {
-    auto const begin = chunks.begin(c);
-    chunk_mask mask;
-    counts[c] = mark_above(how, in, begin, chunks.end(c), threshold, mask);
-    list_marked(how, mask, begin, counts[c], kept + begin);
-    if (!take_values(in, kept + begin, counts[c], values == nullptr ? nullptr : values + begin))
-      seen.store(true, std::memory_order_relaxed);
+    auto const begin = chunks.begin(c), end = chunks.end(c);
+    bool good = true;
+    if (form == nullptr) {
+      chunk_mask mask;
+      counts[c] = mark_above(how, in, begin, end, threshold, mask);
+      list_marked(how, mask, begin, counts[c], kept + begin);
+      good = take_values(in, kept + begin, counts[c], values == nullptr ? nullptr : values + begin);
+    } else {
+      counts[c] = 0;
+      alignas(64) float piece[forming::piece];
+      for (auto from = begin; from < end; from += forming::piece) {
+        auto const m = std::min(forming::piece, end - from), at = begin + counts[c];
+        (*form)(from, from + m, piece);
+        marks<forming::piece> mask;
+        auto const hits = mark_above(how, {piece}, 0, m, threshold, mask);
+        list_marked(how, mask, 0, hits, kept + at);
+        good = take_values({piece}, kept + at, hits, values == nullptr ? nullptr : values + at) && good;
+        for (auto j = at; j < at + hits; ++j) kept[j] += static_cast<index_t>(from);
+        put_piece(piece, m, in.sum + from, in.streaming);
+        counts[c] += hits;
+      }
+      end_streaming(true);
+    }
+    if (!good) seen.store(true, std::memory_order_relaxed);
   });
   finite = !seen.load();
   // Moved in order: a chunk's hits only ever move down, into the room of chunks that have moved already.
@@ -76,7 +96,7 @@ std::size_t compact_marked(Exec const& exec, marked_input const& in, std::size_t
 template <class Exec>
 std::size_t compact(Exec const& exec, float const* x, std::size_t n, float tau, index_t* kept, float* values,
                     std::size_t* counts, bool& finite) {
-  return detail::compact_marked<Exec>(exec, {x}, n, tau, kept, values, counts, finite);
+  return detail::compact_any<Exec>(exec, {x}, nullptr, n, tau, kept, values, counts, finite);
 }
 template <class Exec>
 std::size_t compact_positions(Exec const& exec, float const* x, std::size_t n, float tau, index_t* kept,
@@ -89,12 +109,21 @@ std::size_t compact_positions(Exec const& exec, float const* x, std::size_t n, f
 template <class Exec>
 std::size_t compact_sum(Exec const& exec, float const* g, float const* e, float* a, std::size_t n, float tau,
                         index_t* kept, float* values, std::size_t* counts, bool& finite) {
-  return detail::compact_marked<Exec>(exec, {g, e, a, n >= detail::streaming_from}, n, tau, kept, values, counts,
-                                      finite);
+  return detail::compact_any<Exec>(exec, {g, e, a, n >= detail::streaming_from}, nullptr, n, tau, kept, values, counts,
+                                   finite);
+}
+/// compact of any signal, which `form` makes in the same pass: the traffic of that, and 4 bytes an element to write it to
+/// `a`, complete afterwards. `a` overlaps nothing that `form` reads or writes.
+template <class Exec>
+std::size_t compact_formed(Exec const& exec, forming const& form, float* a, std::size_t n, float tau, index_t* kept,
+                           float* values, std::size_t* counts, bool& finite) {
+  return detail::compact_any<Exec>(exec, {nullptr, nullptr, a, n >= detail::streaming_from}, &form, n, tau, kept,
+                                   values, counts, finite);
 }
 
 GRADPRESS_ONCE(compact);
 GRADPRESS_ONCE(compact_positions);
 GRADPRESS_ONCE(compact_sum);
+GRADPRESS_ONCE(compact_formed);
 
 }  // namespace gradpress::kernel

@@ -52,6 +52,13 @@ class candidates {
                                  at_.data(), values_.data(), chunks_.data(), finite_);
     return finite_;
   }
+  /// The same of any signal that is made in the same pass and goes to `x`.
+  bool collect_formed(kernel::forming const& form, view<Exec> x, float tau) {
+    auto const least = std::numeric_limits<float>::denorm_min();
+    count_ = kernel::compact_formed(ctx_.exec, form, x.data(), x.extent(0), tau < least ? least : tau, at_.data(),
+                                    values_.data(), chunks_.data(), finite_);
+    return finite_;
+  }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::span<float const> values() const noexcept { return {values_.data(), count_}; }
   /// How many of them reach tau.

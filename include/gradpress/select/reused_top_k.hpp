@@ -18,7 +18,8 @@ namespace gradpress {
 /// - Shape     n coefficients in, between 0.8 k and k indices out, or all entries that are not zero if those are fewer:
 ///             messages of variable size, but never of more than k entries.
 /// - Order     indices ascend. Where k or more pass, they are those of top_k.
-/// - Cost      one read of x, 12 bytes an element with a memory whose signal is a sum; work on what passes. Where too few
+/// - Cost      one read of x, with a memory that of its signal too, 12 bytes an element if that is a sum; work
+///             on what passes. Where too few
 ///             pass, a top_k behind it. The first step, and every `period`-th, are top_k's.
 /// - State     2 floats a tensor, this rank's own: t, 0 where there is none; and how often the selection was exact, counted
 ///             up to 2^24. Behind a projector of several rounds earlier rounds are always exact.
@@ -63,28 +64,33 @@ struct reused_top_k {
   template <class Exec>
   bool select(step<Exec> const& ctx, in<Exec> x, selection<Exec>& kept, state<Exec>& s) const {
     search<Exec> here(ctx, x, max_kept(x.extent(0)));
-    auto const values = ctx.scratch(here.k);
-    auto const exactly = [&] {
-      return kernel::top_k(ctx.exec, x.data(), x.extent(0), here.k, here.work.data(), kept.indices.data(),
-                           values.data());
+    auto const collect = [&](float t) { return here.found.collect(t); };
+    auto const exactly = [&](auto const& out) {
+      return kernel::top_k(ctx.exec, x.data(), x.extent(0), here.k, here.work.data(), out.index, out.value);
     };
-    return choose(
-        ctx, here, [&](float t) { return here.found.collect(t); }, exactly, exactly, kept, values, s);
+    return choose(ctx, here, x, collect, exactly, kept, ctx.scratch(here.k), s);
   }
   template <class Exec>
   bool select_sum(step<Exec> const& ctx, in<Exec> g, in<Exec> e, view<Exec> a, selection<Exec>& kept, view<Exec> values,
                   state<Exec>& s) const {
-    auto const n = a.extent(0);
-    search<Exec> here(ctx, in<Exec>(a), max_kept(n));
+    search<Exec> here(ctx, in<Exec>(a), max_kept(a.extent(0)));
     auto const collect = [&](float t) { return here.found.collect_sum(g, e, a, t); };
-    auto const of_sum = [&] {
-      return kernel::top_k(ctx.exec, a.data(), n, here.k, here.work.data(), kept.indices.data(), values.data());
+    auto const exactly = [&](auto const& out) {
+      return kernel::top_k_sum(ctx.exec, g.data(), e.data(), a.data(), a.extent(0), here.k, here.work.data(), out.index,
+                               out.value);
     };
-    auto const exactly = [&] {
-      return kernel::top_k_sum(ctx.exec, g.data(), e.data(), a.data(), n, here.k, here.work.data(), kept.indices.data(),
-                               values.data());
+    return choose(ctx, here, in<Exec>(a), collect, exactly, kept, values, s);
+  }
+  template <class Exec>
+  bool select_formed(step<Exec> const& ctx, kernel::forming const& form, view<Exec> a, selection<Exec>& kept,
+                     view<Exec> values, state<Exec>& s) const {
+    search<Exec> here(ctx, in<Exec>(a), max_kept(a.extent(0)));
+    auto const collect = [&](float t) { return here.found.collect_formed(form, a, t); };
+    auto const exactly = [&](auto const& out) {
+      return kernel::top_k_formed(ctx.exec, form, a.data(), a.extent(0), here.k, here.work.data(), out.index,
+                                  out.value);
     };
-    return choose(ctx, here, collect, exactly, of_sum, kept, values, s);
+    return choose(ctx, here, in<Exec>(a), collect, exactly, kept, values, s);
   }
 
  private:
@@ -100,11 +106,15 @@ struct reused_top_k {
         : k(most), found(ctx, x), work(ctx.template scratch<std::byte>(kernel::top_k_workspace(x.extent(0), most))) {}
   };
 
-  /// collect(t): takes what passes. exactly(), and after(), once something was collected: the k largest. False where the
-  /// signal is not finite.
-  template <class Exec, class Collect, class Exactly, class After>
-  bool choose(step<Exec> const& ctx, search<Exec>& here, Collect const& collect, Exactly const& exactly,
-              After const& after, selection<Exec>& kept, view<Exec> values, state<Exec>& s) const {
+  struct places {
+    index_t* index;
+    float* value;
+  };
+  /// collect(t) takes what passes, exactly(places) the k largest, and either makes the signal; x is that, once it is made.
+  /// False where it is not finite.
+  template <class Exec, class Collect, class Exactly>
+  bool choose(step<Exec> const& ctx, search<Exec>& here, in<Exec> x, Collect const& collect, Exactly const& exactly,
+              selection<Exec>& kept, view<Exec> values, state<Exec>& s) const {
     auto const k = here.k;
     auto const t = s.threshold(0);
     bool const reused = t > 0 && ctx.number % static_cast<std::uint64_t>(period) != 0;
@@ -115,7 +125,9 @@ struct reused_top_k {
     if (enough) {
       here.found.keep(k, kept, values.data());
     } else {
-      if (!(reused ? after() : exactly())) return false;
+      places const out{kept.indices.data(), values.data()};
+      if (!reused && !exactly(out)) return false;
+      if (reused) kernel::top_k(ctx.exec, x.data(), x.extent(0), k, here.work.data(), out.index, out.value);
       for (std::size_t j = 0; j < k; ++j)
         if (values(j) != 0) {
           kept.indices(kept.count) = kept.indices(j);
