@@ -69,12 +69,11 @@ static_assert(explain_selector<no_fixed_size>());
 static_assert(explain_selector<no_max_kept>());
 #elif defined(CASE_NO_SELECT)      // expect: Selector: needs 'void select
 static_assert(explain_selector<no_select>());
-#elif defined( \
-    CASE_STATE_UNUSED)  // expect: Selector: needs 'void select(ctx, x, kept) const' for any execution space; with 'state' a last
+#elif defined(CASE_STATE_UNUSED)   // expect: for any execution space; with 'state' a last argument
 static_assert(explain_selector<ignores_state>());
-#elif defined(CASE_STATE_STAYS)   // expect: Selector: its 'state' needs 'commit()' and 'undo()'
+#elif defined(CASE_STATE_STAYS)    // expect: Selector: its 'state' needs 'commit()' and 'undo()'
 static_assert(explain_selector<no_undo>());
-#elif defined(CASE_WRONG_RETURN)  // expect: Selector: needs 'void select
+#elif defined(CASE_WRONG_RETURN)   // expect: Selector: needs 'void select
 static_assert(explain_selector<returns_int>());
 #else
 static_assert(explain_selector<whole>());

@@ -11,24 +11,25 @@
 
 namespace gradpress {
 
-/// Keeps the entries with |x| >= t; exactly k = max(1, floor(density n)) of them, the largest, if there are more than k.
-/// t is the k-th magnitude of the step before if so many passed, else a little lower. In every `period`-th step, where
-/// there is no t yet, and where fewer than 0.8 k pass, the k largest are found exactly.
+/// Keeps the entries with |x| >= t; exactly k = max(1, floor(density n)) of them, the largest, if there are more than
+/// k. t is the k-th magnitude of the step before if so many passed, else a little lower. In every `period`-th step,
+/// where there is no t yet, and where fewer than 0.8 k pass, the k largest are found exactly.
 ///
 /// - Shape     n coefficients in, between 0.8 k and k indices out, or all entries that are not zero if those are fewer:
 ///             messages of variable size, but never of more than k entries.
 /// - Order     indices ascend. Where k or more pass, they are those of top_k.
 /// - Cost      one read of x, or one pass that makes the signal where its memory can do so piece by piece (12 bytes an
-///             element if it is a sum), and work on what passes. Where too few pass, a top_k behind it. The first step, and
-///             every `period`-th, are top_k's.
-/// - State     2 floats a tensor, this rank's own: t, 0 where there is none; and how often the selection was exact, counted
-///             up to 2^24. Behind a projector of several rounds earlier rounds are always exact.
-/// - Edges     n = 0 keeps nothing, nor does x = 0; zeros are never kept; NaN is found and refused. A scale that jumps up
-///             costs one step in which all candidates are sorted, one that jumps down an exact top_k; no message grows.
+///             element if it is a sum), and work on what passes. Where too few pass, a top_k behind it. The first step,
+///             and every `period`-th, are top_k's.
+/// - State     2 floats a tensor, this rank's own: t, 0 where there is none; and how often the selection was exact,
+///             counted up to 2^24. Behind a projector of several rounds earlier rounds are always exact.
+/// - Edges     n = 0 keeps nothing, nor does x = 0; zeros are never kept; NaN is found and refused. A scale that jumps
+///             up costs one step in which all candidates are sorted, one that jumps down an exact top_k; no message
+///             grows.
 /// - Bias      biased, a contraction with delta = 0.8 k/n at least: use it with a memory, and never rescale.
-/// - Source    S. Li, T. Hoefler, Near-Optimal Sparse Allreduce for Distributed Deep Learning, PPoPP 2022.
-///             Differs: t follows the k-th magnitude where the authors' code scales it by constants; what exceeds k is cut
-///             by magnitude, not sent.
+/// - Source    S. Li, T. Hoefler, Near-Optimal Sparse Allreduce for Distributed Deep Learning, PPoPP 2022. Differs: t
+///             follows the k-th magnitude where the authors' code scales it by constants; what exceeds k is cut by
+///             magnitude, not sent.
 struct reused_top_k {
   double density = 0.01;  ///< kept share, in (0, 1]
   int period = 32;        ///< steps from one exact threshold to the next
