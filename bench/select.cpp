@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Selectors with supports of their own against memcpy, on normal numbers, on exponential ones and on layers of different
-// scale: what an estimated threshold or a random draw costs beside the exact top_k.   ./dev bench select [--json FILE]
+// scale: what an estimated threshold or a random draw costs beside the exact top_k; and a remembered one, over the steps
+// from one exact threshold to the next, a memory added in the same pass.   ./dev bench select [--json FILE]
 
 #include "support/harness.hpp"
 
@@ -8,6 +9,7 @@
 #include <gradpress/select/atomo.hpp>
 #include <gradpress/select/gaussian_k.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/sampled_top_k.hpp>
 #include <gradpress/select/sidco.hpp>
 #include <gradpress/select/top_k.hpp>
@@ -46,6 +48,40 @@ class selecting {
     kept_.indices = unwritten<exec_space, index_t>("kept", x.size());
     ctx_.seed = 3;
     ctx_.memory = &memory_;
+  }
+  /// All steps of a period by s against as many by top_k; each step's signal is x and one of two memories.
+  void compare(reused_top_k const& s, array const& one, array const& other) {
+    auto const n = x_.size();
+    auto const a = unwritten<exec_space>("a", n);
+    state_of<reused_top_k, exec_space> state(s, ctx_, shape{n, 1});
+    top_k const exact{.density = s.density};
+    bool finite = true;
+    auto const each_step = [&](auto const& select) {
+      for (int i = 0; i < s.period; ++i) {
+        finite = select(in<exec_space>((i % 2 == 0 ? one : other).data(), n)) && finite;
+        ++ctx_.number;
+        memory_.release();
+      }
+    };
+    in<exec_space> const g(x_.data(), n);
+    auto const reused = [&] {
+      each_step([&](in<exec_space> e) {
+        bool const good = s.select_sum(ctx_, g, e, view<exec_space>(a), kept_, view<exec_space>(values_), state);
+        state.commit();
+        return good;
+      });
+    };
+    auto const exactly = [&] {
+      each_step([&](in<exec_space> e) {
+        return exact.select_sum(ctx_, g, e, view<exec_space>(a), kept_, view<exec_space>(values_));
+      });
+    };
+    h_.compare(describe(s) + " beside top_k, " + data_, 1, reused, exactly, [&] {
+      std::printf("    exact %.0f times of %d\n", static_cast<double>(state.threshold(1)), s.period);
+      reused();
+      auto const k = s.max_kept(n);
+      return finite && kept_.count >= k - k / 5 && in_order(k) && largest_are_kept(a.data());
+    });
   }
   template <class S>
   void add(S const& s) {
@@ -89,16 +125,19 @@ class selecting {
       for (std::size_t i = 0; i < x_.size(); ++i) all += static_cast<double>(std::fabs(x_[i]));
       return std::fabs(sent - all) < 0.1 * all;
     } else {
-      float least = std::fabs(x_[kept_.indices(0)]), left = 0;
-      for (std::size_t j = 0; j < kept_.count; ++j) least = std::min(least, std::fabs(x_[kept_.indices(j)]));
-      for (std::size_t i = 0, j = 0; i < x_.size(); ++i)
-        if (j < kept_.count && kept_.indices(j) == i)
-          ++j;
-        else
-          left = std::max(left, std::fabs(x_[i]));
-      return left <= least;
+      return largest_are_kept(x_.data());
     }
     return true;
+  }
+  [[nodiscard]] bool largest_are_kept(float const* x) const {
+    float least = std::fabs(x[kept_.indices(0)]), left = 0;
+    for (std::size_t j = 0; j < kept_.count; ++j) least = std::min(least, std::fabs(x[kept_.indices(j)]));
+    for (std::size_t i = 0, j = 0; i < x_.size(); ++i)
+      if (j < kept_.count && kept_.indices(j) == i)
+        ++j;
+      else
+        left = std::max(left, std::fabs(x[i]));
+    return left <= least;
   }
 };
 }  // namespace
@@ -109,7 +148,10 @@ int main(int argc, char** argv) {
   bool good = false;
   {
     harness h(o, "select", exec_space().concurrency());
-    array x(h.n());
+    array x(h.n()), one(h.n()), other(h.n());  // memories
+    fill_gradient(one, 3);
+    for (std::size_t i = 0; i < h.n(); ++i)
+      other[i] = one[std::min(i ^ 1, h.n() - 1)];  // so that layers have one scale
     for (char const* const data : {"normal", "exponential", "layers"}) {
       if (data[0] == 'l')
         fill_gradient(x, 2);
@@ -128,6 +170,8 @@ int main(int argc, char** argv) {
       }
       s.add(unbiased_sparsifier{.variance = 10});
       s.add(adacomp{});
+      if (data[0] == 'l')
+        for (double const d : {0.001, 0.01}) s.compare({.density = d}, one, other);
     }
     good = h.good();
   }

@@ -42,6 +42,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   static constexpr bool has_memory = remembers<F>;
   static constexpr bool chunked = chunks_tensors<X>;
   static constexpr bool sums = method::kind.combines == combination::merge;
+  static constexpr bool recalls = keeps_state<S>;
   static constexpr bool has_addend = requires(F const& f, state_of<F, Exec>& s) { f.addend(s); };
   /// What the memory has not been relieved of yet: the product of two factors.
   struct product {
@@ -55,6 +56,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   state_of<Pr, Exec> basis;
   state_of<F, Exec> memory;
   state_of<X, Exec> meeting;
+  state_of<S, Exec> choice;    // of the last round's coefficients
+  state_of<S, Exec> unguided;  // of rounds before it: never stands, so they start from nothing
   selection<Exec> kept;
   buffer<Exec> rest;          // the signal, then what of it was not delivered; swapped with the memory at the commit
   buffer<Exec> coefficients;  // projected, where they are not the signal itself
@@ -71,6 +74,8 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   bool unkept = false;      // nor was it at the last commit
   bool renewed = false;     // what the projector keeps is of after the last commit
   bool was_whole = false;   // at the last commit the whole signal travelled
+  bool chose = false;       // in this step something was selected by `choice`
+  bool chosen = false;      // and in the last one that stands
   bool only_sent = false;   // `rest` is the signal but where something of mine was sent
 
  public:
@@ -79,7 +84,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
         dims(d),
         basis(m.projector, ctx, d),
         memory(m.feedback, ctx, d),
-        meeting(m.exchange, ctx, keeps_coefficients<X> ? shape{reduced_by(m, ctx.rank, ctx.world).second, 1} : d) {
+        meeting(m.exchange, ctx, keeps_coefficients<X> ? shape{reduced_by(m, ctx.rank, ctx.world).second, 1} : d),
+        choice(choice_for(m.selector, ctx, m.projector.coefficients(d, Pr::rounds - 1))),
+        unguided(choice_for(m.selector, ctx, Pr::rounds > 1 ? m.projector.coefficients(d, 0) : 0)) {
     if constexpr (has_memory) rest = room(d.size());
     if constexpr (can_follow_rate<F>) rate = kernel::zeros(ctx.exec, "gradpress::rate", 1);
     make_debts(use.projector);
@@ -87,6 +94,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   bool begin(context const& ctx) override {
+    chose = false;
     if constexpr (takes_courses<Pr>) {
       auto const now = use.projector.begin(ctx, dims, basis);
       rounds = now.rounds;
@@ -208,6 +216,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   void commit(context const& ctx, view<Exec> g, arrival<Exec> arrived) override {
     if constexpr (can_follow_rate<F>) old_rate = rate(0);
+    chosen = chose;
+    if constexpr (recalls)
+      if (chosen) choice.commit();
     if (dense_now) return commit_signal(ctx, g, arrived);
     empty = unkept = renewed = was_whole = false;
     [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
@@ -256,7 +267,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
       if (!renewed && (!was_whole || hears_of_whole)) basis.undo();
     if constexpr (requires { meeting.undo(); })
       if (!was_whole) meeting.undo();
-    renewed = false;
+    if constexpr (recalls)
+      if (chosen) choice.undo();
+    renewed = chosen = false;
   }
 
   void travel_dense(bool yes) override {
@@ -271,6 +284,7 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     memory.visit(apart.of(F::name));
     if (in_model_units()) apart("learning_rate", rate);
     meeting.visit(apart.of(X::name));
+    choice.visit(apart.of(S::name));
   }
 
   buffer<Exec> residual([[maybe_unused]] context const& ctx) override {
@@ -476,8 +490,12 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
     if constexpr (requires { fresh.carry_over(ctx, projector, dims, basis); })
       fresh.carry_over(ctx, projector, dims, basis);
     basis = std::move(fresh);
+    choice = choice_for(use.selector, ctx, projector.coefficients(dims, Pr::rounds - 1));
+    unguided = choice_for(use.selector, ctx, Pr::rounds > 1 ? projector.coefficients(dims, 0) : 0);
+    chosen = false;
     renewed = true;
   }
+  static state_of<S, Exec> choice_for(S const& s, context const& ctx, std::size_t n) { return {s, ctx, shape{n, 1}}; }
   void make_debts([[maybe_unused]] Pr const& projector) {
     if constexpr (defers)
       for (auto* d : {&debt, &old_debt})
@@ -663,9 +681,9 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
           require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
       } else if constexpr (writes_values<S>) {
         if constexpr (wants_fresh<S>)
-          require(use.selector.select_fresh(ctx, a, g, kept, view<Exec>(values)));
+          require(chooser(ctx).select_fresh(ctx, a, g, kept, view<Exec>(values)));
         else
-          require(use.selector.select_values(ctx, c, kept, view<Exec>(values)));
+          require(chooser(ctx).select_values(ctx, c, kept, view<Exec>(values)));
         x = part(values, 0, kept.count);
       } else {
         select(ctx);
@@ -677,10 +695,10 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
 
   bool select_while_making(context const& ctx, in<Exec> g, view<Exec> signal, view<Exec> sent) {
     if constexpr (fuses_select) {
-      return use.selector.select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), signal, kept, sent);
+      return chooser(ctx).select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), signal, kept, sent);
     } else if constexpr (fuses_form) {
       auto const form = use.feedback.form(ctx, g, memory);
-      return use.selector.select_formed(ctx, kernel::forming(form), signal, kept, sent);
+      return chooser(ctx).select_formed(ctx, kernel::forming(form), signal, kept, sent);
     }
   }
   bool compensate_and_project(context const& ctx, in<Exec> g) {
@@ -729,12 +747,18 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   }
 
   void select(context const& ctx) {
-    if constexpr (std::same_as<decltype(use.selector.select(ctx, c, kept)), bool>) {
-      require(use.selector.select(ctx, c, kept));
+    if constexpr (std::same_as<decltype(chooser(ctx).select(ctx, c, kept)), bool>) {
+      require(chooser(ctx).select(ctx, c, kept));
     } else {
       if constexpr (direct) require(kernel::all_finite(ctx.exec, c.data(), c.extent(0), finite_room(ctx, c.extent(0))));
-      use.selector.select(ctx, c, kept);
+      chooser(ctx).select(ctx, c, kept);
     }
+  }
+  /// The selector, with what it keeps if it does.
+  working<S, Exec> const chooser([[maybe_unused]] context const& ctx) {
+    bool const last = ctx.phase / steps == rounds - 1;
+    chose = chose || last;
+    return at_work<S, Exec>(use.selector, last ? choice : unguided);
   }
 
   std::size_t propose(context const& ctx, [[maybe_unused]] in<Exec> g, bytes<Exec> out) {
@@ -981,11 +1005,11 @@ class tensor_coder<Exec, compressor<Pr, S, Q, F, X, I>> final : public coder<Exe
   };
   static constexpr bool fuses_select =
       direct && !dense && has_memory && has_addend &&
-      requires(S const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) {
+      requires(working<S, Exec> const& s, context const& ctx, in<Exec> v, view<Exec> w, selection<Exec>& k) {
     { s.select_sum(ctx, v, v, w, k, w) } -> std::same_as<bool>;
   };
   static constexpr bool fuses_form = direct && !dense && has_memory && !fuses_select &&
-                                     requires(F const& f, S const& s, context const& ctx, in<Exec> v,
+                                     requires(F const& f, working<S, Exec> const& s, context const& ctx, in<Exec> v,
                                               state_of<F, Exec>& m, view<Exec> w, selection<Exec>& k) {
     { s.select_formed(ctx, kernel::forming(f.form(ctx, v, m)), w, k, w) } -> std::same_as<bool>;
   };

@@ -79,6 +79,7 @@
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/sampled_top_k.hpp>
 #include <gradpress/select/sidco.hpp>
 #include <gradpress/select/threshold.hpp>

@@ -26,6 +26,7 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/select/adacomp.hpp>
 #include <gradpress/select/leader_top_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/sampled_top_k.hpp>
 #include <gradpress/select/top_k.hpp>
 
@@ -37,9 +38,10 @@ constexpr auto top_k_sgd(double density = 0.01) { return compress_with(top_k{.de
 constexpr auto gtop_k_sgd(double density = 0.01) {
   return compress_with(top_k{.density = density}, error_feedback{}, gtop_k{});
 }
-/// Ok-Topk SGD (Li and Hoefler 2022): the top-k of the sum, in traffic that does not grow with P.
+/// Ok-Topk SGD (Li and Hoefler 2022): the top-k of the sum, in traffic that does not grow with P; thresholds are reused
+/// for 32 steps.
 constexpr auto ok_top_k_sgd(double density = 0.01) {
-  return compress_with(top_k{.density = density}, error_feedback{}, ok_top_k{});
+  return compress_with(reused_top_k{.density = density}, error_feedback{}, ok_top_k{});
 }
 /// ScaleCom (Chen et al. 2020): ranks take turns in choosing what all send.
 constexpr auto scale_com(double density = 0.01) {

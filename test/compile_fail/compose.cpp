@@ -45,7 +45,7 @@ auto const method = compress_with(gtop_k{});
 auto const method = compress_with(top_k{}, bitmap_index{}, gtop_k{});
 #elif defined(CASE_GATHER_TOP_K_CODED)        // expect: gather_top_k: adds sparse float streams of fixed size
 auto const method = compress_with(top_k{}, elias_fano{}, gather_top_k{});
-#elif defined(CASE_OK_TOP_K_CODED)            // expect: ok_top_k: adds sparse float streams of fixed size
+#elif defined(CASE_OK_TOP_K_CODED)            // expect: ok_top_k: adds sparse floats
 auto const method = compress_with(top_k{}, local_index{}, ok_top_k{});
 #elif defined(CASE_DOUBLING_CODED)            // expect: recursive_doubling: adds sparse floats
 auto const method = compress_with(top_k{}, smallest_index{}, recursive_doubling{});
@@ -99,8 +99,8 @@ auto const method = compress_with(low_rank{}, sign_bits{}, majority_vote{});
 auto const method = compress_with(top_k{}, stochastic_int{}, recursive_doubling{});
 #elif defined(CASE_DOUBLING_DENSE)          // expect: recursive_doubling: adds sparse floats
 auto const method = compress_with(recursive_doubling{});
-#elif defined(CASE_OK_TOP_K_VARIABLE)       // expect: ok_top_k: adds sparse float streams of fixed size
-auto const method = compress_with(threshold{}, ok_top_k{});
+#elif defined(CASE_OK_TOP_K_QUANTIZED)      // expect: ok_top_k: adds sparse floats
+auto const method = compress_with(threshold{}, stochastic_int{}, ok_top_k{});
 #elif defined(CASE_SPLIT_QUANTIZED)         // expect: split_all_gather: adds sparse floats
 auto const method = compress_with(top_k{}, stochastic_int{}, split_all_gather{});
 #elif defined(CASE_SPLIT_DENSE_QUANTIZED)   // expect: split_dense: adds sparse floats

@@ -11,6 +11,7 @@
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/top_k.hpp>
 
 using namespace gradpress;
@@ -29,6 +30,10 @@ auto const method = predictive(compress_with(top_k{}, gtop_k{}));
 auto const method = predictive(compress_with(), {}, scatter_reduce{});
 #elif defined(CASE_PREDICTIVE_TWICE)      // expect: predictive: goes around one method that compress_with makes
 auto const method = predictive(predictive(compress_with(top_k{})));
+#elif defined(CASE_PREDICTIVE_RECALLING)  // expect: predictive: the code is not told which steps stand
+auto const method = predictive(compress_with(reused_top_k{}));
+#elif defined(CASE_EF21_PLUS_RECALLING)   // expect: ef21_plus: the code is not told which steps stand
+auto const method = ef21_plus(compress_with(reused_top_k{}));
 #elif defined(CASE_EF21_PLUS_MEMORY)      // expect: ef21_plus: what the code loses is in the next difference already
 auto const method = ef21_plus(compress_with(top_k{}, error_feedback{}));
 #elif defined(CASE_EF21_PLUS_PROJECTED)   // expect: ef21_plus: codes are compared element by element

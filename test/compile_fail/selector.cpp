@@ -36,6 +36,26 @@ struct returns_int : no_select {
 struct no_default : whole {
   explicit no_default(int) {}
 };
+struct some_state {
+  some_state(auto const&, auto const&, shape) {}
+  void visit(auto&&) {}
+  void commit() {}
+};
+struct no_undo : no_select {
+  template <class Exec>
+  struct state : some_state {
+    using some_state::some_state;
+  };
+  template <class Exec>
+  void select(step<Exec> const&, in<Exec>, selection<Exec>&, state<Exec>&) const {}
+};
+struct ignores_state : whole {
+  template <class Exec>
+  struct state : some_state {
+    using some_state::some_state;
+    void undo() {}
+  };
+};
 
 #if defined(CASE_NO_DEFAULT)  // expect: Selector: must be default-constructible and copyable
 static_assert(explain_selector<no_default>());
@@ -49,9 +69,14 @@ static_assert(explain_selector<no_fixed_size>());
 static_assert(explain_selector<no_max_kept>());
 #elif defined(CASE_NO_SELECT)      // expect: Selector: needs 'void select
 static_assert(explain_selector<no_select>());
+#elif defined(CASE_STATE_UNUSED)   // expect: for any execution space; with 'state' a last argument
+static_assert(explain_selector<ignores_state>());
+#elif defined(CASE_STATE_STAYS)    // expect: Selector: its 'state' needs 'commit()' and 'undo()'
+static_assert(explain_selector<no_undo>());
 #elif defined(CASE_WRONG_RETURN)   // expect: Selector: needs 'void select
 static_assert(explain_selector<returns_int>());
 #else
 static_assert(explain_selector<whole>());
+static_assert(!selector<no_undo> && !selector<ignores_state>);
 static_assert(!selector<int> && !selector<no_select> && !selector<returns_int> && !selector<no_default>);
 #endif

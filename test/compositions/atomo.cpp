@@ -16,6 +16,6 @@ TEST_CASE("every legal composition of atomo") {
   check_feedbacks(identity{}, atomo{.density = 0.1}, sign{.block = 32}, count);
   check_coded(atomo{.density = 0.1}, unquantized{}, smallest_index{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
-  CHECK(count.legal == 21);
-  CHECK(count.refused == 63);
+  CHECK(count.legal == 24);
+  CHECK(count.refused == 60);
 }

@@ -16,6 +16,6 @@ TEST_CASE("every legal composition of gaussian_k") {
   check_feedbacks(identity{}, gaussian_k{.density = 0.1}, stochastic_int{.bits = 8, .block = 64}, count);
   check_coded(gaussian_k{.density = 0.1}, unquantized{}, smallest_index{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
-  CHECK(count.legal == 21);
-  CHECK(count.refused == 63);
+  CHECK(count.legal == 24);
+  CHECK(count.refused == 60);
 }

@@ -23,6 +23,6 @@ TEST_CASE("every legal composition of threshold behind low_rank") {
   check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, threshold{.tau = 0.3}, ternary{}, count);
   check_feedbacks(low_rank{.rank = 2, .minimum_rate = 0}, threshold{.tau = 0.3}, log_quantizer{}, count);
   MESSAGE("legal: ", count.legal, ", refused: ", count.refused);
-  CHECK(count.legal == 30);
-  CHECK(count.refused == 159);
+  CHECK(count.legal == 33);
+  CHECK(count.refused == 156);
 }

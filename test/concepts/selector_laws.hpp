@@ -22,12 +22,13 @@ struct selected {
   bool finite = true;
 };
 
-/// Runs s as the coder does, with room for max_kept(n) indices and a watched margin behind it.
+/// Runs s as the coder does, with what it keeps, with room for max_kept(n) indices and a watched margin behind it.
 template <selector S>
-selected run_select(S const& s, floats const& x, step<host> const& ctx) {
+selected run_select(S const& policy, floats const& x, step<host> const& ctx, state_of<S, host>& state) {
+  auto const s = at_work<S, host>(policy, state);
   constexpr index_t pattern = 0x5a5a5a5a;
   constexpr std::size_t margin = 64;
-  auto const room = s.max_kept(x.size());
+  auto const room = policy.max_kept(x.size());
   selection<host> kept;
   kept.indices = buffer<host, index_t>("kept", room + margin);
   std::fill_n(kept.indices.data(), room + margin, pattern);
@@ -51,6 +52,12 @@ selected run_select(S const& s, floats const& x, step<host> const& ctx) {
     result.values.assign(values.get(), values.get() + kept.count);
   }
   return result;
+}
+/// The same in a first step.
+template <selector S>
+selected run_select(S const& s, floats const& x, step<host> const& ctx) {
+  state_of<S, host> state(s, ctx, shape{x.size(), 1});
+  return run_select(s, x, ctx, state);
 }
 template <selector S>
 std::vector<index_t> run_select(S const& s, floats const& x) {
@@ -113,34 +120,40 @@ void check_fused(S const& s, std::size_t n, Fused const& fused) {
 }
 
 template <class S>
-inline constexpr bool selects_sums = requires(S const& s, step<host> const& c, in<host> g, view<host> a,
+inline constexpr bool selects_sums = requires(working<S, host> const& s, step<host> const& c, in<host> g, view<host> a,
                                               selection<host>& k) {
   s.select_sum(c, g, g, a, k, a);
 };
 template <class S>
-inline constexpr bool selects_while_making = requires(S const& s, step<host> const& c, kernel::forming const& f,
-                                                      view<host> a, selection<host>& k) {
+inline constexpr bool selects_while_making = requires(working<S, host> const& s, step<host> const& c,
+                                                      kernel::forming const& f, view<host> a, selection<host>& k) {
   s.select_formed(c, f, a, k, a);
 };
-/// Calls f(fused) for each fused hook that there is.
+/// Calls f(fused) for each fused hook that there is; each call is that of a first step, unless f brings a state.
 template <selector S, class F>
-void each_fused_hook(S const& s, F const& f) {
+void each_fused_hook(S const& s, F const& f, state_of<S, host>* known = nullptr) {
   using v = view<host>;
+  auto const state = [&](step<host> const& c, v a) {
+    return known != nullptr ? *known : state_of<S, host>(s, c, shape{a.extent(0), 1});
+  };
   if constexpr (selects_sums<S>)
     f([&](step<host> const& c, in<host> g, in<host> e, v a, selection<host>& k, v values) {
-      return s.select_sum(c, g, e, a, k, values);
+      auto its = state(c, a);
+      return at_work<S, host>(s, its).select_sum(c, g, e, a, k, values);
     });
   if constexpr (selects_while_making<S>)
     f([&](step<host> const& c, in<host> g, in<host> e, v a, selection<host>& k, v values) {
+      auto its = state(c, a);
       auto const form = [&](std::size_t from, std::size_t to, float* out) {
         for (auto i = from; i < to; ++i) *out++ = g(i) + e(i);
       };
-      return s.select_formed(c, kernel::forming(form), a, k, values);
+      return at_work<S, host>(s, its).select_formed(c, kernel::forming(form), a, k, values);
     });
 }
 
 template <class S>
-inline constexpr bool answers_for_finiteness = writes_values<S> || requires(S const& s, selection<host>& kept) {
+inline constexpr bool answers_for_finiteness = writes_values<S> ||
+                                               requires(working<S, host> const& s, selection<host>& kept) {
   { s.select(step<host>{}, in<host>{}, kept) } -> std::same_as<bool>;
 };
 

@@ -19,6 +19,7 @@
 #include <gradpress/exchange/gather_top_k.hpp>
 #include <gradpress/exchange/gtop_k.hpp>
 #include <gradpress/exchange/majority_vote.hpp>
+#include <gradpress/exchange/ok_top_k.hpp>
 #include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/exchange/recursive_doubling.hpp>
 #include <gradpress/exchange/two_sided.hpp>
@@ -36,6 +37,7 @@
 #include <gradpress/select/atomo.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/top_k.hpp>
 
@@ -169,6 +171,27 @@ std::string pair_of_ranks(Method const& method) {
     texts[c.rank()] = sent_in(comm);
   });
   return texts[1] + ' ' + texts[0];
+}
+/// What three ranks send in two steps of ok_top_k, one rank after the other: regions are agreed on and all pass, then the
+/// threshold is reused, and all of what passes lies in one region.
+template <class S>
+std::string three_of_ok_top_k(S const& selector) {
+  std::string texts[3];
+  run_ranks(3, [&](thread_communicator& c) {
+    recording<thread_communicator&> comm{c};
+    reducer r{gradpress::serial{}, comm};
+    auto const w = r.add("w", 24, 1, compress_with(selector, memory, ok_top_k{}));
+    auto& text = texts[c.rank()];
+    for (int s = 0; s < 2; ++s) {
+      auto g = tiny(24);
+      std::rotate(g.begin(), g.begin() + 7 * c.rank(), g.end());
+      for (std::size_t i = 0; i < 5 && s == 1; ++i) g[i] = 8.f + static_cast<float>(i);
+      comm.clear();
+      r.average(w, std::span(g));
+      text += (s == 0 ? "" : " ") + sent_in(comm);
+    }
+  });
+  return texts[0] + ' ' + texts[1] + ' ' + texts[2];
 }
 /// The sums of two sparse messages, one that stays sparse and one that does not, and of their parts.
 std::string sums() {
@@ -312,6 +335,7 @@ std::vector<golden_case> const& cases() {
        [] { return pair_of_ranks(compress_with(sign_bits{}, majority_vote{tie::zero})); }},
       {"majority_vote, two ranks, ties by coins",
        [] { return pair_of_ranks(compress_with(sign_bits{}, majority_vote{tie::random})); }},
+      {"ok_top_k, three ranks, two steps", [] { return three_of_ok_top_k(top_k{.density = 0.125}); }},
   };
   return all;
 }
@@ -339,6 +363,10 @@ TEST_CASE("encode::golden: every byte on the wire is what it was, with every ins
       CHECK(cases()[i].bytes() == golden::wire[i].hex);
     }
   });
+}
+
+TEST_CASE("encode::golden: ok_top_k sends the same whether a selector's size is fixed or varies") {
+  CHECK(three_of_ok_top_k(reused_top_k{.density = 0.125}) == three_of_ok_top_k(top_k{.density = 0.125}));
 }
 
 TEST_CASE("encode::golden: the versions are those that the golden strings were made with") {

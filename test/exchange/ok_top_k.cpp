@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gradpress/exchange/ok_top_k.hpp>
 
+#include <gradpress/exchange/all_gather.hpp>
 #include <gradpress/exchange/gather_top_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 
 #include "../support/sparse_sums.hpp"
 
@@ -11,9 +13,9 @@ using namespace gradpress;
 using namespace gradpress::test;
 
 static_assert(exchange<ok_top_k>);
-static_assert(ok_top_k::accepts({.combines = combination::merge}));
-static_assert(!ok_top_k::accepts({.combines = combination::merge, .fixed_size = false}) &&
-              !ok_top_k::accepts({.combines = combination::sum}) && !ok_top_k::accepts({}));
+static_assert(ok_top_k::accepts({.combines = combination::merge}) &&
+              ok_top_k::accepts({.combines = combination::merge, .fixed_size = false}));
+static_assert(!ok_top_k::accepts({.combines = combination::sum}) && !ok_top_k::accepts({}));
 
 namespace {
 /// A step's gradient: of one scale, at places that all ranks like and at places of their own.
@@ -26,15 +28,15 @@ struct history {
   std::vector<std::uint64_t> sent, received;  ///< a step
   std::vector<std::uint64_t> gathered;        ///< a step: what this rank handed to the gather of sums
 };
-template <class X, class Gradient = floats (*)(int, int, std::size_t)>
-std::vector<history> train(int P, std::size_t n, double density, int steps, X exchange,
-                           Gradient const& gradient = gradient_in) {
+template <class Method, class Gradient = floats (*)(int, int, std::size_t)>
+std::vector<history> train_by(Method const& method, int P, std::size_t n, int steps,
+                              Gradient const& gradient = gradient_in) {
   std::vector<history> all(static_cast<std::size_t>(P));
   run_ranks(P, [&](thread_communicator& c) {
     auto& h = all[static_cast<std::size_t>(c.rank())];
     counting<thread_communicator&> comm{c};
     reducer r{serial{}, comm};
-    auto const w = r.add("w", n, 1, compress_with(top_k{.density = density}, error_feedback{}, exchange));
+    auto const w = r.add("w", n, 1, method);
     for (int s = 0; s < steps; ++s) {
       auto g = gradient(c.rank(), s, n);
       r.reset_statistics();
@@ -50,6 +52,11 @@ std::vector<history> train(int P, std::size_t n, double density, int steps, X ex
     }
   });
   return all;
+}
+template <class X, class Gradient = floats (*)(int, int, std::size_t)>
+std::vector<history> train(int P, std::size_t n, double density, int steps, X exchange,
+                           Gradient const& gradient = gradient_in) {
+  return train_by(compress_with(top_k{.density = density}, error_feedback{}, exchange), P, n, steps, gradient);
 }
 std::size_t entries(floats const& x) {
   return x.size() - static_cast<std::size_t>(std::count(x.begin(), x.end(), 0.f));
@@ -162,6 +169,61 @@ TEST_CASE("exchange::ok_top_k: nothing vanishes, and 6 k words arrive on average
   }
 }
 
+TEST_CASE(
+    "exchange::ok_top_k with reused_top_k: nothing vanishes, 6 k words arrive, and both thresholds are exact again") {
+  constexpr std::size_t n = 3000, k = 60;
+  constexpr int steps = 14;
+  for (int P = 1; P <= 9; ++P) {
+    CAPTURE(P);
+    auto const all = train_by(compress_with(reused_top_k{.density = 0.02, .period = 5}, error_feedback{},
+                                            ok_top_k{.period = 5, .rebalance = 3}),
+                              P, n, steps);
+    check_kept_together(all, steps, n, gradient_in, 0.01);
+    auto const ranks = static_cast<std::uint64_t>(P), heads = 132 * ranks + 4 * ranks * ranks;  // with regions
+    for (std::size_t s = 0; s < steps; ++s) {
+      CHECK(entries(all[0].updates[s]) <= k);
+      if (s % 5 == 0) {
+        CHECK(entries(all[0].updates[s]) == k);
+        continue;
+      }
+      CHECK(entries(all[0].updates[s]) > k / 2);
+      std::uint64_t received = 0;
+      for (auto const& h : all) received += h.received[s];
+      CHECK(received <= ranks * (6 * 4 * k + heads));
+    }
+  }
+}
+
+TEST_CASE("exchange::ok_top_k with reused_top_k, both exact in every step, is gather_top_k of top_k") {
+  for (int P = 1; P <= 9; ++P)
+    for (std::size_t const n : {1u, 33u, 1000u}) {
+      CAPTURE(P);
+      CAPTURE(n);
+      auto const ours = train_by(compress_with(reused_top_k{.density = 0.1, .period = 1}, error_feedback{},
+                                               ok_top_k{.period = 1, .rebalance = 2}),
+                                 P, n, 3);
+      auto const theirs = train(P, n, 0.1, 3, gather_top_k{});
+      for (std::size_t p = 0; p < ours.size(); ++p) {
+        CHECK(ours[p].updates == theirs[p].updates);
+        CHECK(ours[p].memories == theirs[p].memories);
+      }
+    }
+}
+
+TEST_CASE("exchange::ok_top_k with a selector that bounds no number is the exact sum") {
+  for (int P : {1, 2, 3, 8}) {
+    CAPTURE(P);
+    auto const ours = train_by(compress_with(threshold{.tau = 0.4}, error_feedback{}, ok_top_k{}), P, 500, 4);
+    auto const theirs = train_by(compress_with(threshold{.tau = 0.4}, error_feedback{}, all_gather{}), P, 500, 4);
+    for (std::size_t p = 0; p < ours.size(); ++p) {
+      CHECK(ours[p].updates == theirs[p].updates);
+      CHECK(ours[p].memories == theirs[p].memories);
+    }
+  }
+  auto const whole = train(3, 40, 1.0, 3, ok_top_k{});  // k = n: no threshold comes of it
+  for (auto const& m : whole[0].memories) CHECK(entries(m) == 0);
+}
+
 TEST_CASE("exchange::ok_top_k: a region that has more than its share hands it on to the others") {
   constexpr std::size_t n = 8000, k = 80, P = 8;
   auto const gradient = [](int rank, int step, std::size_t) {
@@ -194,8 +256,7 @@ TEST_CASE("exchange::ok_top_k: a region that has more than its share hands it on
 
 TEST_CASE("exchange::ok_top_k: a rollback, a failed step and a checkpoint leave threshold and regions as they were") {
   constexpr std::size_t n = 3000;
-  auto const method = compress_with(top_k{.density = 0.02}, error_feedback{}, ok_top_k{.period = 5, .rebalance = 3});
-  auto const check = [&](thread_communicator& c) {
+  auto const check = [&](thread_communicator& c, auto const& method) {
     reducer r{serial{}, c}, other{serial{}, c};
     auto const w = r.add("w", n, 1, method), v = other.add("w", n, 1, method);
     auto const run = [&](auto& red, auto t, int s) {
@@ -236,7 +297,11 @@ TEST_CASE("exchange::ok_top_k: a rollback, a failed step and a checkpoint leave 
   };
   for (int P = 1; P <= 9; ++P) {
     CAPTURE(P);
-    CHECK_NOTHROW(run_ranks(P, check));
+    ok_top_k const often{.period = 5, .rebalance = 3};
+    CHECK_NOTHROW(run_ranks(P, [&](thread_communicator& c) {
+      check(c, compress_with(top_k{.density = 0.02}, error_feedback{}, often));
+      check(c, compress_with(reused_top_k{.density = 0.02, .period = 4}, error_feedback{}, often));
+    }));
   }
 }
 
@@ -257,6 +322,7 @@ TEST_CASE("exchange::ok_top_k: sums that overflow are an error") {
 
 TEST_CASE("exchange::ok_top_k: any damaged byte is one error on all ranks, and nothing has changed") {
   check_damage(ok_top_k{});
+  check_damage_of(compress_with(reused_top_k{.density = 0.1}, error_feedback{}, ok_top_k{}));
 }
 
 TEST_CASE("exchange::ok_top_k checks its knobs and has a text form") {

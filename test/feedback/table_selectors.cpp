@@ -11,6 +11,7 @@
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/sampled_top_k.hpp>
 #include <gradpress/select/sidco.hpp>
 #include <gradpress/select/threshold.hpp>
@@ -31,6 +32,7 @@ TEST_CASE("memories: every one with every selector") {
            exactly_by(chunked_top_k{.density = 1, .chunk = 64}),
            compressed_by(sampled_top_k{.density = 0.1, .sample = 0.5}),
            compressed_by(gaussian_k{.density = 0.1}),
+           compressed_by(reused_top_k{.density = 0.1, .period = 3}),
            compressed_by(sidco{.density = 0.1}),
            compressed_by(threshold{.tau = 0.3}),
            exactly_by(threshold{.tau = 0}),
@@ -50,5 +52,5 @@ TEST_CASE("memories: every one with every selector") {
            compressed_by(top_k{.density = 0.1}, elias_fano{}),
            compressed_by(threshold{.tau = 0.3}, bitmap_index{})});
   MESSAGE(t.pairs(), " pairs");
-  CHECK(t.pairs() == 25 * 12);
+  CHECK(t.pairs() == 26 * 12);
 }

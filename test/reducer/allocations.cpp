@@ -25,6 +25,7 @@
 #include <gradpress/select/leader_top_k.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/threshold.hpp>
 
 #include <doctest/doctest.h>
@@ -152,12 +153,11 @@ TEST_CASE("reducer: no allocation after the first step, wherever sparse entries 
       if (step >= 2 && i >= from && i < from + n / 4) g[i] *= 1000.f;
     }
   };
-  auto const check = [&](auto& comm, int from, auto exchange) {
+  auto const check_of = [&](auto& comm, int from, auto exchange, auto select) {
     reducer r{gradpress::serial{}, comm, {.link = link_costs{{1e-5, 1e-9}, {1e-5, 1e-9}}}};
     std::vector<reducer<gradpress::serial>::tensor> t;
     for (double const density : {0.001, 0.02, 0.3})
-      t.push_back(
-          r.add(std::to_string(density), n, 1, compress_with(top_k{.density = density}, error_feedback{}, exchange)));
+      t.push_back(r.add(std::to_string(density), n, 1, compress_with(select(density), error_feedback{}, exchange)));
     std::vector<std::vector<float>> g(t.size(), std::vector<float>(n));
     auto const together = [&] { comm.all_gather(std::span<std::byte const>{}, std::span<std::byte>{}); };
     for (int s = 0; s < from + 5; ++s) {
@@ -175,6 +175,9 @@ TEST_CASE("reducer: no allocation after the first step, wherever sparse entries 
                                  " ranks: " + std::to_string(made) + " allocations in step " + std::to_string(s));
     }
   };
+  auto const check = [&](auto& comm, int from, auto exchange) {
+    check_of(comm, from, exchange, [](double d) { return top_k{.density = d}; });
+  };
   for (int P : {1, 2, 3})
     run_ranks(P, [&](thread_communicator& c) {
       check(c, 1, recursive_doubling{});
@@ -182,6 +185,8 @@ TEST_CASE("reducer: no allocation after the first step, wherever sparse entries 
       check(c, 1, split_dense{});
       check(c, 1, split_dense{bf16{}});
       check(c, 1, ok_top_k{.period = 3, .rebalance = 4});
+      check_of(c, 1, ok_top_k{.period = 3, .rebalance = 4},
+               [](double d) { return reused_top_k{.density = d, .period = 2}; });
       check(c, 4, automatic{});  // it chooses in the fourth step
     });
 #else

@@ -17,6 +17,8 @@
 
 #include <gradpress/core/step.hpp>
 
+#include <concepts>
+
 namespace gradpress {
 
 struct stateless {
@@ -40,5 +42,8 @@ struct state_for<Policy, Exec> {
 
 template <class Policy, class Exec>
 using state_of = typename detail::state_for<Policy, Exec>::type;
+/// Does this policy keep anything between steps?
+template <class Policy>
+inline constexpr bool keeps_state = !std::same_as<state_of<Policy, Kokkos::DefaultHostExecutionSpace>, stateless>;
 
 }  // namespace gradpress

@@ -27,9 +27,9 @@ view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, lette
   constexpr auto header = sizeof(letter_header);
   std::size_t room = P * header, most = header;
   for (std::size_t i = 0; i < l.sections.size(); ++i) {
-    auto const size = l.sections[i].size, length = longest(i);
-    room += 4 * P + size;  // a part is no longer dense than as entries
-    most += sum_stream::bytes_of(l.kind.fixed_size ? std::min(size / 8, length) : length, length);
+    auto const k = most_entries(ctx, l, l.sections[i]), length = longest(i);
+    room += 4 * P + std::min(8 * k, 4 * P * length);  // a part is no longer dense than as entries
+    most += sum_stream::bytes_of(std::min(k, length), length);
   }
   auto const out = l.outbox(room);
   auto const mine = ctx.template scratch<announcement>(P), theirs = ctx.template scratch<announcement>(P);
@@ -52,7 +52,7 @@ view<Exec, sum_stream> scatter_parts(step<Exec> const& ctx, transport& to, lette
   to.all_to_all(std::as_bytes(std::span(mine.data(), P)), std::as_writable_bytes(std::span(theirs.data(), P)));
   std::size_t total = 0;
   for (std::size_t p = 0; p < P; ++p) total += arrive[p] = theirs(p).opened(most, p);
-  auto const in = room_for_all(l, P, total, [&](std::size_t i) { return P * longest(i); });
+  auto const in = room_for_all(ctx, l, P, total, [&](std::size_t i) { return P * longest(i); });
   to.all_to_all_v({out.data(), at}, leave, {in.data(), total}, arrive);
   l.sent += P * sizeof(announcement) + at - leave[r];
   l.messages += 2;

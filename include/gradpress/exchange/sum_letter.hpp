@@ -44,6 +44,12 @@ kernel::stream own_stream(step<Exec> const& ctx, letter<Exec>& l, typename lette
   return {own.indices, own.values, 0};
 }
 
+/// The most entries that any rank sends of this section: n where its selector bounds no number.
+template <class Exec>
+std::size_t most_entries(step<Exec> const& ctx, letter<Exec> const& l, typename letter<Exec>::section const& s) {
+  return (s.who->capacity(ctx.phase, ctx.world) - (l.kind.fixed_size ? 0 : 4)) / 8;
+}
+
 /// The most bytes of a letter of sums over part p of `parts` of every tensor, if each of `ranks` contributes once.
 template <class Exec>
 std::size_t most_bytes(step<Exec> const& ctx, letter<Exec> const& l, std::size_t ranks, std::size_t parts) {
@@ -51,7 +57,7 @@ std::size_t most_bytes(step<Exec> const& ctx, letter<Exec> const& l, std::size_t
   for (auto const& s : l.sections) {
     auto const length =
         slice_of(s.who->length(letter<Exec>::context_of(ctx, s)), 0, parts).second;  // the first part is the longest
-    most += sum_stream::bytes_of(l.kind.fixed_size ? std::min(length, ranks * (s.size / 8)) : length, length);
+    most += sum_stream::bytes_of(std::min(length, ranks * most_entries(ctx, l, s)), length);
   }
   return most;
 }
@@ -84,13 +90,16 @@ std::size_t length_of(step<Exec> const& ctx, letter<Exec> const& l, std::size_t 
 }
 
 /// Room for letters of sums from all ranks, `total` bytes together; those of section i span `spans(i)` coefficients.
-/// Where messages have a fixed size it is made by what honest ranks could send at most, all their entries, so that it
-/// never grows: what arrives differs from step to step.
+/// Where the number of entries is bounded it is made by what honest ranks could send at most, so that it never grows: what
+/// arrives differs from step to step.
 template <class Exec, class Spans>
-bytes<Exec> room_for_all(letter<Exec>& l, std::size_t ranks, std::size_t total, Spans const& spans) {
+bytes<Exec> room_for_all(step<Exec> const& ctx, letter<Exec>& l, std::size_t ranks, std::size_t total,
+                         Spans const& spans) {
   std::size_t most = ranks * sizeof(letter_header);
-  for (std::size_t i = 0; i < l.sections.size() && l.kind.fixed_size; ++i)
-    most += 4 * ranks + std::min(ranks * l.sections[i].size, 4 * spans(i));
+  for (std::size_t i = 0; i < l.sections.size(); ++i) {
+    auto const k = most_entries(ctx, l, l.sections[i]);
+    if (l.kind.fixed_size || k < length_of(ctx, l, i)) most += 4 * ranks + std::min(8 * ranks * k, 4 * spans(i));
+  }
   return part(l.inbox(std::max(total, most)), 0, total);
 }
 
@@ -110,7 +119,7 @@ void gather_sums(step<Exec> const& ctx, transport& to, letter<Exec>& l, bytes<Ex
   l.sizes.assign(P, 0);
   std::size_t total = 0;
   for (std::size_t p = 0; p < P; ++p) total += l.sizes[p] = sizes(p).opened(most, p);
-  auto const all = room_for_all(l, P, total, [&](std::size_t i) { return length_of(ctx, l, i); });
+  auto const all = room_for_all(ctx, l, P, total, [&](std::size_t i) { return length_of(ctx, l, i); });
   to.all_gather_v({mine.data(), size}, l.sizes, {all.data(), total});
   l.sent += sizeof own + size;
   l.messages += 2;

@@ -43,6 +43,10 @@ consteval bool explain_compared(compressor<Pr, S, Q, F, X, I> const*) {
     static_assert(always_false<S>,
                   "ef21_plus: the better of two codes is sent, so nothing may be drawn or led; use a selector that "
                   "looks at this rank's values alone and sends them as they are, such as top_k.");
+  else if constexpr (keeps_state<S>)
+    static_assert(always_false<S>,
+                  "ef21_plus: the code is not told which steps stand; use a selector that remembers nothing, such as "
+                  "top_k.");
   else if constexpr (agreeing<Q>)
     static_assert(always_false<Q>,
                   "ef21_plus: codes must be decoded one by one; use a quantizer that agrees on nothing, such as sign.");

@@ -23,6 +23,10 @@ consteval bool explain_predicted(compressor<Pr, S, Q, F, X, I> const*) {
   else if constexpr (leading<S>)
     static_assert(always_false<S>,
                   "predictive: each rank is silent by itself; use a selector that no rank leads, such as top_k.");
+  else if constexpr (keeps_state<S>)
+    static_assert(always_false<S>,
+                  "predictive: the code is not told which steps stand; use a selector that remembers nothing, such as "
+                  "top_k.");
   else if constexpr (agreeing<Q>)
     static_assert(always_false<Q>,
                   "predictive: codes must be decoded one by one; use a quantizer that agrees on nothing, such as "

@@ -19,6 +19,7 @@
 #include <gradpress/select/atomo.hpp>
 #include <gradpress/select/random_block.hpp>
 #include <gradpress/select/random_k.hpp>
+#include <gradpress/select/reused_top_k.hpp>
 #include <gradpress/select/threshold.hpp>
 #include <gradpress/select/unbiased_sparsifier.hpp>
 
@@ -40,6 +41,7 @@ struct default_catalogue
     : catalogue<composition_of<bf16>, composition_of<fp16>, composition_of<bf16, error_feedback>,
                 composition_of<fp16, error_feedback>, composition_of<top_k, error_feedback>,
                 composition_of<top_k, error_feedback, gtop_k>, composition_of<top_k, error_feedback, ok_top_k>,
+                composition_of<reused_top_k, error_feedback, ok_top_k>,
                 composition_of<top_k, error_feedback, recursive_doubling>,
                 composition_of<top_k, error_feedback, automatic>, composition_of<top_k, ef21>,
                 composition_of<top_k, stochastic_int, error_feedback>, composition_of<top_k, bf16, error_feedback>,

@@ -45,6 +45,20 @@ class candidates {
                              chunks_.data(), finite_);
     return finite_;
   }
+  /// The same of x = g + e, which is made in the same pass and goes to `x`, the array that this one was made for.
+  bool collect_sum(in<Exec> g, in<Exec> e, view<Exec> x, float tau) {
+    auto const least = std::numeric_limits<float>::denorm_min();
+    count_ = kernel::compact_sum(ctx_.exec, g.data(), e.data(), x.data(), x.extent(0), tau < least ? least : tau,
+                                 at_.data(), values_.data(), chunks_.data(), finite_);
+    return finite_;
+  }
+  /// The same of any signal that is made in the same pass and goes to `x`.
+  bool collect_formed(kernel::forming const& form, view<Exec> x, float tau) {
+    auto const least = std::numeric_limits<float>::denorm_min();
+    count_ = kernel::compact_formed(ctx_.exec, form, x.data(), x.extent(0), tau < least ? least : tau, at_.data(),
+                                    values_.data(), chunks_.data(), finite_);
+    return finite_;
+  }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   [[nodiscard]] std::span<float const> values() const noexcept { return {values_.data(), count_}; }
   /// How many of them reach tau.
@@ -66,11 +80,16 @@ class candidates {
     count_ = m;
   }
 
-  /// Keeps them all, or exactly the `most` largest by (|x| descending, index ascending): not the first ones.
-  void keep(std::size_t most, selection<Exec>& kept) const {
+  /// Keeps them all, or exactly the `most` largest by (|x| descending, index ascending): not the first ones. Their values
+  /// go to `values` unless it is null.
+  void keep(std::size_t most, selection<Exec>& kept, float* values = nullptr) const {
     kept.count = std::min(count_, most);
     auto* out = kept.indices.data();
-    if (count_ <= most) return void(std::copy_n(at_.data(), count_, out));
+    if (count_ <= most) {
+      std::copy_n(at_.data(), count_, out);
+      if (values != nullptr) std::copy_n(values_.data(), count_, values);
+      return;
+    }
     auto [value, ties, level] =
         kernel::find_kth(ctx_.exec, values_.data(), count_, most, count_, 0, kernel::not_finite, words_.data());
     for (std::size_t j = 0, left = most; left > 0; ++j) {
@@ -78,6 +97,7 @@ class candidates {
       if (m < value || (m == value && ties == 0)) continue;
       ties -= m == value;
       *out++ = at_(j);
+      if (values != nullptr) *values++ = values_(j);
       --left;
     }
   }
