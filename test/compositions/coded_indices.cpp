@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every selector that sends indices x every index code x every value code x memory x exchange that takes coded indices.
 // Policies are chosen at run time, so that few compositions are compiled; index codes share a reducer, a tensor of each
-// size for each, so that few worlds are started: all of P = 1 to 9 with error_feedback, three in turn with other memories.
+// size for each, so that few worlds are started.
 #include <gradpress/exchange/parameter_server.hpp>
 #include <gradpress/quantize/ternary.hpp>
 #include <gradpress/select/leader_top_k.hpp>
@@ -64,10 +64,7 @@ void check_all_codes(S const& s, Q const& q, F const& f, X const& x, std::string
     else
       return agreed + 32 + body;
   };
-  auto const done = count.legal / static_cast<int>(index_codes.size());
-  int const turn = (done + done / 3) % 3;  // another one for the next value code too
-  for (int P = 1; P <= 9; ++P)
-    if (std::same_as<F, error_feedback> || P % 3 == turn) check_composition(d, P);
+  for (int P = 1; P <= 9; ++P) check_composition(d, P);
   count.legal += static_cast<int>(index_codes.size());
 }
 /// By both exchanges that take what neither adds up nor may be merged, with every memory.
