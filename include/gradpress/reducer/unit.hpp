@@ -31,7 +31,8 @@ inline std::uint32_t next_reducer_id() noexcept {
 
 /// Tensors whose messages are of one kind and take one exchange.
 template <class Exec>
-struct lane {
+class lane {  // by that word it is compiled once
+ public:
   std::vector<std::unique_ptr<letter<Exec>>> letters;  // one a phase: messages live until the commit
   message_kind kind;
   virtual ~lane();
