@@ -244,7 +244,7 @@ int main(int argc, char** argv) {
     fill_gradient(g, 2);
     add_case(h, "dense", g, 0, compress_with());
     add_case(h, "bf16", g, 0.004, compress_with(bf16{}));
-    add_case(h, "bf16 + EF", g, 1e-6, compress_with(bf16{}, error_feedback{}));
+    add_case(h, "bf16 + EF, by scatter_reduce", g, 1e-6, compress_with(bf16{}, error_feedback{}));
     add_case(h, "top_k .1% + EF", g, 0, top_k_sgd(0.001));
     add_case(h, "top_k 1% + EF", g, 0, top_k_sgd(0.01));
     add_case(h, "top_k .1% + momentum_correction", g, 0, compress_with(top_k{.density = 0.001}, momentum_correction{}));

@@ -33,8 +33,8 @@ double mass(kept_t const& kept, floats const& x) {
   for (auto const i : kept) m += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   return m;
 }
-float exact_selections(selector_life<reused_top_k>& r) { return r.state.threshold(1); }
-float threshold_of(selector_life<reused_top_k>& r) { return r.state.threshold(0); }
+float exact_selections(selector_life<reused_top_k>& r) { return r.state.stands(1); }
+float threshold_of(selector_life<reused_top_k>& r) { return r.state.stands(0); }
 }  // namespace
 
 TEST_CASE("select::reused_top_k obeys the laws of selectors, and of those that remember") {
@@ -144,7 +144,7 @@ TEST_CASE("select::reused_top_k: whatever a checkpoint brings as threshold, the 
     CAPTURE(t);
     selector_life<reused_top_k> r({.density = 0.02}, n);
     r.rank.ctx.number = 1;
-    r.state.threshold(0) = t;
+    r.state.stands(0) = t;
     auto const x = drifting(0, n);
     CHECK(r.step(x).indices == run_select(top_k{0.02}, x));
     CHECK(threshold_of(r) > 0);

@@ -100,38 +100,29 @@ class table_lives {
     auto const expect = [&](std::string const& file, char const* what, int s) {
       if (auto const now = one.file(); now != file) complain(what + difference(file, now), s);
     };
-    auto const poison = [&](std::size_t t, int s) {
+    // Poisons tensors [from, to) in one step, which must fail and change nothing; what the error says.
+    auto const poison = [&](std::size_t from, std::size_t to, std::string const& which, int s) {
       auto g = one.gradients(s);
-      if (comm.rank() == culprit(t)) g[t][17] = not_finite[t % 3];
-      auto const handed_in = g;
-      try {
-        one.average(g);
-        complain("a number that is not finite went unnoticed in " + text_of(t), s);
-      } catch (non_finite_error const& e) {
-        errors_[t][p] = e.what();
-      }
-      if (!same(g, handed_in)) complain("a gradient changed beside poisoned " + text_of(t), s);
-      expect(files.back(), "a poisoned step changed ", s);
-    };
-    auto const poison_all = [&](int s) {
-      auto g = one.gradients(s);
-      for (std::size_t t = 0; t < tensors_.size(); ++t)
+      for (auto t = from; t < to; ++t)
         if (comm.rank() == culprit(t)) g[t][17] = not_finite[t % 3];
       auto const handed_in = g;
+      std::string error;
       try {
         one.average(g);
-        complain("numbers that are not finite went unnoticed in all tensors", s);
-      } catch (non_finite_error const&) {
+        complain("a number that is not finite went unnoticed in " + which, s);
+      } catch (non_finite_error const& e) {
+        error = e.what();
       }
-      if (!same(g, handed_in)) complain("a gradient changed where all are poisoned", s);
-      expect(files.back(), "a step poisoned in all tensors changed ", s);
+      if (!same(g, handed_in)) complain("a gradient changed beside poisoned " + which, s);
+      expect(files.back(), "a poisoned step changed ", s);
+      return error;
     };
     for (int s = 0; s < life_steps; ++s) {
       one->learning_rate(rate_at(s));
       files.push_back(one.file());
-      if (s == poisoned) poison_all(s);
+      if (s == poisoned) static_cast<void>(poison(0, tensors_.size(), "all tensors", s));
       for (std::size_t t = 0; t < tensors_.size() && s == poisoned; ++t)
-        if (is_poisoned(t)) poison(t, s);
+        if (is_poisoned(t)) errors_[t][p] = poison(t, t + 1, text_of(t), s);
       if (s == foreign) {
         static_cast<void>(one.take(life_steps));
         one->learning_rate(2 * rate_at(s));  // and somebody looks: memories follow it

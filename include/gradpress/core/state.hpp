@@ -18,6 +18,7 @@
 #include <gradpress/core/step.hpp>
 
 #include <concepts>
+#include <utility>
 
 namespace gradpress {
 
@@ -26,6 +27,14 @@ struct stateless {
   stateless(P const&, Context const&, shape const&) {}
   template <class V>
   void visit(V&&) {}
+};
+
+/// A field that a policy writes whole in each step, in two versions: the one that stands, and what this step makes of it.
+template <class Exec>
+struct two_versions {
+  buffer<Exec> stands, tentative;
+  void commit() noexcept { std::swap(stands, tentative); }
+  void undo() noexcept { std::swap(stands, tentative); }
 };
 
 namespace detail {

@@ -25,18 +25,15 @@ namespace detail {
 
 /// What the means of the elements that this rank reduces still lack.
 template <class Exec>
-struct owner_memory {
-  buffer<Exec> kept, tentative;
+struct owner_memory : two_versions<Exec> {
   template <class X>
   owner_memory(X const&, step<Exec> const& ctx, shape d)
-      : kept(kernel::zeros(ctx.exec, "gradpress::owner", d.size())),
-        tentative(kernel::zeros(ctx.exec, "gradpress::owner", d.size())) {}
+      : two_versions<Exec>{kernel::zeros(ctx.exec, "gradpress::owner", d.size()),
+                           kernel::zeros(ctx.exec, "gradpress::owner", d.size())} {}
   template <class V>
   void visit(V&& v) {
-    v("owner", kept);
+    v("owner", this->stands);
   }
-  void commit() { std::swap(kept, tentative); }
-  void undo() { std::swap(kept, tentative); }
 };
 
 /// A memory that is nothing but what was left, or none at all.
@@ -76,7 +73,7 @@ struct downlink {
     [[maybe_unused]] owner_memory<Exec>* memory = nullptr;
     if constexpr (remembers<Memory>) {
       memory = static_cast<owner_memory<Exec>*>(who.exchange_state(section));
-      kernel::add(ctx.exec, mean.data(), memory->kept.data(), mean.data(), n);
+      kernel::add(ctx.exec, mean.data(), memory->stands.data(), mean.data(), n);
     }
     auto* const chunks = ctx.template scratch<unsigned char>(kernel::dense_chunks(n)).data();
     if (!kernel::all_finite(ctx.exec, mean.data(), n, chunks))

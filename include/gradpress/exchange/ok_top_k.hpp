@@ -10,6 +10,7 @@
 #include <gradpress/exchange/passing_sums.hpp>
 #include <gradpress/exchange/split_reduce.hpp>
 #include <gradpress/kernel/dense.hpp>
+#include <gradpress/kernel/last_threshold.hpp>
 
 namespace gradpress {
 
@@ -57,19 +58,19 @@ struct ok_top_k {
                                 std::to_string(period) + " and " + std::to_string(rebalance));
   }
 
+  /// [0] the threshold, 0 where there is none. [1] 1 if regions were agreed on, then the bits of their P - 1 starts.
   template <class Exec>
-  struct state {
-    /// [0] the threshold, 0 where there is none. [1] 1 if regions were agreed on, then the bits of their P - 1 starts.
-    buffer<Exec> agreed, tentative;
-    state(ok_top_k const&, step<Exec> const& ctx, shape)
-        : agreed(kernel::zeros(ctx.exec, "gradpress::agreed", static_cast<std::size_t>(ctx.world) + 1)),
-          tentative(kernel::zeros(ctx.exec, "gradpress::agreed", static_cast<std::size_t>(ctx.world) + 1)) {}
+  struct state : two_versions<Exec> {
+    state(ok_top_k const&, step<Exec> const& ctx, shape) : two_versions<Exec>{zeros(ctx), zeros(ctx)} {}
     template <class V>
     void visit(V&& v) {
-      v("agreed", agreed);
+      v("agreed", this->stands);
     }
-    void commit() { std::swap(agreed, tentative); }
-    void undo() { std::swap(agreed, tentative); }
+
+   private:
+    static buffer<Exec> zeros(step<Exec> const& ctx) {
+      return kernel::zeros(ctx.exec, "gradpress::agreed", static_cast<std::size_t>(ctx.world) + 1);
+    }
   };
 
   template <class Exec>
@@ -147,7 +148,7 @@ struct ok_top_k {
     return [&](std::size_t i) {
       auto* const s = state_of_section(ctx, l, i);
       return s == nullptr ? detail::kept_regions{}
-                          : detail::kept_regions{s->agreed.data() + 1, s->tentative.data() + 1};
+                          : detail::kept_regions{s->stands.data() + 1, s->tentative.data() + 1};
     };
   }
   [[nodiscard]] static bool due(std::uint64_t number, int every) {
@@ -157,7 +158,7 @@ struct ok_top_k {
   template <class Exec>
   [[nodiscard]] float reused(step<Exec> const& ctx, letter<Exec> const& l, std::size_t i) const {
     auto const* const memory = state_of_section(ctx, l, i);
-    return memory != nullptr && memory->agreed(0) > 0 && !due(ctx.number, period) ? memory->agreed(0) : 0.f;
+    return memory != nullptr && memory->stands(0) > 0 && !due(ctx.number, period) ? memory->stands(0) : 0.f;
   }
 
   /// Of all ranks' entries the k largest, as a sum over the whole tensor; what this rank sent and is not among them
@@ -175,20 +176,16 @@ struct ok_top_k {
     auto const count = detail::leave_largest(ctx, index.data(), value.data(), passed, k);
     if (auto* const memory = state_of_section(ctx, l, i))
       memory->tentative(0) =
-          k < n ? next_threshold(ctx.number, memory->agreed(0), {value.data(), count}, passed, k) : 0.f;
+          k < n ? next_threshold(ctx.number, memory->stands(0), {value.data(), count}, passed, k) : 0.f;
     auto const& s = l.sections[i];
     s.who->reclaim(letter<Exec>::context_of(ctx, s), {index.data(), count});
     return sum_stream::write({index.data(), value.data(), count}, 0, n, out);
   }
   [[nodiscard]] float next_threshold(std::uint64_t number, float t, std::span<float const> kept, std::size_t passed,
                                      std::size_t k) const {
-    if (passed >= k) {
-      std::uint32_t least = kept.empty() ? 0 : kernel::not_finite;
-      for (auto const v : kept) least = std::min(least, kernel::magnitude(v));
-      return std::bit_cast<float>(least);
-    }
+    if (passed >= k) return kernel::smallest_magnitude(kept);
     if (due(number, period)) return 0;  // the sum has fewer entries than k: let all pass
-    return t * (0.5f + 0.5f * (static_cast<float>(passed) / static_cast<float>(k)));
+    return kernel::lowered_threshold(t, passed, k);
   }
 };
 

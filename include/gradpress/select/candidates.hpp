@@ -7,9 +7,9 @@
 #include <gradpress/core/step.hpp>
 #include <gradpress/kernel/compact.hpp>
 #include <gradpress/kernel/kth.hpp>
+#include <gradpress/kernel/last_threshold.hpp>
 #include <gradpress/kernel/top_k.hpp>
 
-#include <limits>
 #include <span>
 
 namespace gradpress {
@@ -29,6 +29,8 @@ class candidates {
   std::size_t count_ = 0;
   bool finite_ = true;
 
+  static float without_zeros(float tau) { return tau < kernel::lowest_threshold ? kernel::lowest_threshold : tau; }
+
  public:
   candidates(step<Exec> const& ctx, in<Exec> x)
       : ctx_(ctx),
@@ -40,22 +42,19 @@ class candidates {
 
   /// Takes the entries with |x| >= tau and not 0. False: one of x is NaN or infinite.
   bool collect(float tau) {
-    auto const least = std::numeric_limits<float>::denorm_min();
-    count_ = kernel::compact(ctx_.exec, x_.data(), x_.extent(0), tau < least ? least : tau, at_.data(), values_.data(),
+    count_ = kernel::compact(ctx_.exec, x_.data(), x_.extent(0), without_zeros(tau), at_.data(), values_.data(),
                              chunks_.data(), finite_);
     return finite_;
   }
   /// The same of x = g + e, which is made in the same pass and goes to `x`, the array that this one was made for.
   bool collect_sum(in<Exec> g, in<Exec> e, view<Exec> x, float tau) {
-    auto const least = std::numeric_limits<float>::denorm_min();
-    count_ = kernel::compact_sum(ctx_.exec, g.data(), e.data(), x.data(), x.extent(0), tau < least ? least : tau,
-                                 at_.data(), values_.data(), chunks_.data(), finite_);
+    count_ = kernel::compact_sum(ctx_.exec, g.data(), e.data(), x.data(), x.extent(0), without_zeros(tau), at_.data(),
+                                 values_.data(), chunks_.data(), finite_);
     return finite_;
   }
   /// The same of any signal that is made in the same pass and goes to `x`.
   bool collect_formed(kernel::forming const& form, view<Exec> x, float tau) {
-    auto const least = std::numeric_limits<float>::denorm_min();
-    count_ = kernel::compact_formed(ctx_.exec, form, x.data(), x.extent(0), tau < least ? least : tau, at_.data(),
+    count_ = kernel::compact_formed(ctx_.exec, form, x.data(), x.extent(0), without_zeros(tau), at_.data(),
                                     values_.data(), chunks_.data(), finite_);
     return finite_;
   }

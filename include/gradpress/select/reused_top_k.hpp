@@ -6,6 +6,7 @@
 
 #include <gradpress/concepts/selector.hpp>
 #include <gradpress/kernel/dense.hpp>
+#include <gradpress/kernel/last_threshold.hpp>
 #include <gradpress/select/candidates.hpp>
 #include <gradpress/select/density.hpp>
 
@@ -49,17 +50,14 @@ struct reused_top_k {
   }
 
   template <class Exec>
-  struct state {
-    buffer<Exec> threshold, tentative;  ///< the threshold; exact selections so far
+  struct state : two_versions<Exec> {  ///< the threshold; exact selections so far
     state(reused_top_k const&, step<Exec> const& ctx, shape)
-        : threshold(kernel::zeros(ctx.exec, "gradpress::threshold", 2)),
-          tentative(kernel::zeros(ctx.exec, "gradpress::threshold", 2)) {}
+        : two_versions<Exec>{kernel::zeros(ctx.exec, "gradpress::threshold", 2),
+                             kernel::zeros(ctx.exec, "gradpress::threshold", 2)} {}
     template <class V>
     void visit(V&& v) {
-      v("threshold", threshold);
+      v("threshold", this->stands);
     }
-    void commit() { std::swap(threshold, tentative); }
-    void undo() { std::swap(threshold, tentative); }
   };
 
   template <class Exec>
@@ -95,8 +93,6 @@ struct reused_top_k {
   }
 
  private:
-  static constexpr float least = std::numeric_limits<float>::denorm_min();  // as a threshold: all but zeros pass
-
   /// The scratch of both ways, so that the first step needs as much as any later one.
   template <class Exec>
   struct search {
@@ -116,8 +112,9 @@ struct reused_top_k {
   template <class Exec, class Collect, class Exactly>
   bool choose(step<Exec> const& ctx, search<Exec>& here, in<Exec> x, Collect const& collect, Exactly const& exactly,
               selection<Exec>& kept, view<Exec> values, state<Exec>& s) const {
+    constexpr auto least = kernel::lowest_threshold;
     auto const k = here.k;
-    auto const t = s.threshold(0);
+    auto const t = s.stands(0);
     bool const reused = t > 0 && ctx.number % static_cast<std::uint64_t>(period) != 0;
     kept.count = 0;
     if (reused && !collect(t)) return false;
@@ -135,16 +132,11 @@ struct reused_top_k {
           values(kept.count++) = values(j);
         }
     }
-    s.tentative(1) = s.threshold(1) + (enough ? 0.f : 1.f);
-    s.tentative(0) = kept.count == k ? smallest(values.data(), k)
-                     : enough ? std::max(least, t * (0.5f + 0.5f * static_cast<float>(passed) / static_cast<float>(k)))
-                              : least;
+    s.tentative(1) = s.stands(1) + (enough ? 0.f : 1.f);
+    s.tentative(0) = kept.count == k ? kernel::smallest_magnitude({values.data(), k})
+                     : enough        ? std::max(least, kernel::lowered_threshold(t, passed, k))
+                                     : least;
     return true;
-  }
-  static float smallest(float const* values, std::size_t k) {
-    auto m = kernel::not_finite;
-    for (std::size_t j = 0; j < k; ++j) m = std::min(m, kernel::magnitude(values[j]));
-    return k == 0 ? 0.f : std::bit_cast<float>(m);
   }
 };
 
