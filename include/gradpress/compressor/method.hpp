@@ -66,6 +66,11 @@ struct compressor {
   }
 };
 
+template <class M>
+inline constexpr bool is_compressor = false;
+template <class Pr, class S, class Q, class F, class X, class I>
+inline constexpr bool is_compressor<compressor<Pr, S, Q, F, X, I>> = true;
+
 namespace detail {
 template <class P>
 void check_knobs_of(P const& p) {
