@@ -10,8 +10,9 @@
 /// phase = round * steps + step: rounds come from the projector; a step more where one rank leads the selection, and one
 /// more where the quantizer must agree on something first.
 ///
-/// Here is the order of things. The things are in compressor/: signal.hpp makes what sending.hpp writes, delivery.hpp
-/// takes what decoder.hpp reads; composition.hpp says which of their branches a composition has.
+/// The order of the step is here. What its stages do is in compressor/: signal.hpp makes the values that sending.hpp makes
+/// a message of; decoder.hpp reads what arrives, and delivery.hpp makes the mean and the memory of it; composition.hpp says
+/// which branches a composition has.
 
 #include <gradpress/compressor/chooser.hpp>
 #include <gradpress/compressor/chunks.hpp>
@@ -126,7 +127,8 @@ class tensor_coder final : public coder<Exec> {
     if (dense_now) return write_signal(ctx, g, out);
     if (ctx.phase % steps == 0) prepare(ctx, g);
     if (leads(ctx.phase)) return write_support(ctx, out);
-    if (proposes(ctx.phase)) return propose(ctx, g, out);
+    if constexpr (agreeing<Q>)
+      if (proposes(ctx.phase)) return propose(ctx, g, out);
     auto const size = write(ctx, g, out);
     if (last_phase(ctx)) contribute(ctx, part(out, 0, size));
     return size;
@@ -184,8 +186,7 @@ class tensor_coder final : public coder<Exec> {
     } else if constexpr (Pr::linear) {
       lift_mean(ctx, arrived, g);
     } else {
-      deliver_own(ctx, g);
-      mean_of_lifted(ctx, arrived, g);
+      lift_each(ctx, arrived, g);
     }
     if constexpr (requires { use.feedback.apply(ctx, g, memory); }) use.feedback.apply(ctx, g, memory);
     if constexpr (requires { meeting.commit(); }) meeting.commit();
@@ -284,9 +285,9 @@ class tensor_coder final : public coder<Exec> {
   // ---- the stages ----------------------------------------------------------------------------------------------
 
   void prepare(context const&, in<Exec> g);
-  bool select_while_making(context const&, in<Exec> g, view<Exec> signal, view<Exec> sent);
+  void select_while_making(context const&, in<Exec> g);
   void project(context const&, in<Exec> g);
-  bool compensate_and_project(context const&, in<Exec> g);
+  void project_while_making(context const&, in<Exec> g);
   void select(context const&, in<Exec> g);
   void choose(context const&);
   void take_values(context const&);
@@ -316,7 +317,7 @@ class tensor_coder final : public coder<Exec> {
   }
   view<Exec> mean_coefficients(context const&, arrival<Exec> arrived) const;
   void lift_mean(context const&, arrival<Exec> arrived, view<Exec> g);
-  void mean_of_lifted(context const&, arrival<Exec> arrived, view<Exec> g);
+  void lift_each(context const&, arrival<Exec> arrived, view<Exec> g);
   void deliver_own(context const&, view<Exec> g);
   void keep(context const&, view<Exec> g);
   void return_to_memory(context const&, kernel::stream const& dropped);

@@ -2,7 +2,7 @@
 #pragma once
 
 /// \file
-/// From what arrived to the mean gradient and the memory: behind a projector lifted, and none of it twice.
+/// From what arrived to the mean gradient, and to the memory what of mine is not in it.
 
 #include <gradpress/compressor.hpp>
 #include <gradpress/kernel/entries.hpp>
@@ -16,7 +16,7 @@ view<Exec> tensor_coder<Exec, M>::mean_coefficients(context const& ctx, arrival<
   return mean;
 }
 
-/// Of coefficients that add up: g becomes their lifted mean, and the memory what of mine is not in it.
+/// Of coefficients that add up: their mean, lifted. In one pass with my own where the projector can, or my own later.
 template <class Exec, class M>
 void tensor_coder<Exec, M>::lift_mean(context const& ctx, arrival<Exec> arrived, view<Exec> g) {
   [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
@@ -45,7 +45,8 @@ void tensor_coder<Exec, M>::lift_mean(context const& ctx, arrival<Exec> arrived,
 
 /// Of coefficients that do not add up: each rank's, lifted, and the mean of those.
 template <class Exec, class M>
-void tensor_coder<Exec, M>::mean_of_lifted(context const& ctx, arrival<Exec> arrived, view<Exec> g) {
+void tensor_coder<Exec, M>::lift_each(context const& ctx, arrival<Exec> arrived, view<Exec> g) {
+  deliver_own(ctx, g);
   auto const size = dims.size();
   auto const coefs = ctx.scratch(count_of(ctx.phase));
   view<Exec> const room = ctx.scratch(size);

@@ -9,23 +9,23 @@
 
 namespace gradpress {
 
+/// What ranks agree on before they code: this rank's part of it.
 template <class Exec, class M>
 std::size_t tensor_coder<Exec, M>::propose(context const& ctx, [[maybe_unused]] in<Exec> g, bytes<Exec> out) {
   auto const size = agreement_bytes(x.extent(0));
-  if constexpr (agreeing<Q>) {
-    auto const mine = as<float>(part(out, 0, size));
-    if constexpr (fuses_quantize) {
-      detail::require(use.quantizer.propose_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), mine));
-    } else if constexpr (std::same_as<decltype(use.quantizer.propose(ctx, x, mine)), bool>) {
-      detail::require(use.quantizer.propose(ctx, x, mine));
-    } else {
-      check_values(ctx);
-      use.quantizer.propose(ctx, x, mine);
-    }
+  auto const mine = as<float>(part(out, 0, size));
+  if constexpr (fuses_quantize) {
+    detail::require(use.quantizer.propose_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), mine));
+  } else if constexpr (std::same_as<decltype(use.quantizer.propose(ctx, x, mine)), bool>) {
+    detail::require(use.quantizer.propose(ctx, x, mine));
+  } else {
+    check_values(ctx);
+    use.quantizer.propose(ctx, x, mine);
   }
   return size;
 }
 
+/// The message, and its bytes.
 template <class Exec, class M>
 std::size_t tensor_coder<Exec, M>::write(context const& ctx, in<Exec> g, bytes<Exec> out) {
   auto const n = count_of(ctx.phase);

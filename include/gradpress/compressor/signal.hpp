@@ -14,9 +14,7 @@ namespace gradpress {
 template <class Exec, class M>
 void tensor_coder<Exec, M>::prepare(context const& ctx, in<Exec> g) {
   if constexpr (fuses_select || fuses_form) {
-    detail::require(select_while_making(ctx, g, view<Exec>(rest), view<Exec>(values)));
-    a = c = rest;
-    x = part(values, 0, kept.count);
+    select_while_making(ctx, g);
   } else if constexpr (fuses_quantize) {
     a = c = x = rest;  // filled by write()
   } else {
@@ -26,45 +24,47 @@ void tensor_coder<Exec, M>::prepare(context const& ctx, in<Exec> g) {
 }
 
 template <class Exec, class M>
-bool tensor_coder<Exec, M>::select_while_making(context const& ctx, in<Exec> g, view<Exec> signal, view<Exec> sent) {
+void tensor_coder<Exec, M>::select_while_making(context const& ctx, in<Exec> g) {
+  auto const signal = view<Exec>(rest), sent = view<Exec>(values);
   if constexpr (fuses_select) {
-    return selector(ctx).select_sum(ctx, g, in<Exec>(use.feedback.addend(memory)), signal, kept, sent);
+    auto const e = in<Exec>(use.feedback.addend(memory));
+    detail::require(selector(ctx).select_sum(ctx, g, e, signal, kept, sent));
   } else {
     auto const form = use.feedback.form(ctx, g, memory);
-    return selector(ctx).select_formed(ctx, kernel::forming(form), signal, kept, sent);
+    detail::require(selector(ctx).select_formed(ctx, kernel::forming(form), signal, kept, sent));
   }
+  a = c = rest;
+  x = part(values, 0, kept.count);
 }
 
 /// In the first round the signal; in each, its coefficients.
 template <class Exec, class M>
 void tensor_coder<Exec, M>::project(context const& ctx, in<Exec> g) {
   auto const round = ctx.phase / steps;
-  bool projected = false;
   if constexpr (fuses_project)
-    if (round == 0) {
-      detail::require(compensate_and_project(ctx, g));
-      a = rest;
-      c = part(coefficients, 0, count_of(ctx.phase));
-      projected = true;
-    }
-  if (!projected) {
-    if (round == 0) a = use.feedback.compensate(ctx, g, memory, rest);
-    if constexpr (!direct)
-      if (round == 0) detail::require_finite(ctx, a);
-    c = use.projector.project(ctx, dims, round, a, basis, part(coefficients, 0, direct ? 0 : count_of(ctx.phase)));
-  }
+    if (round == 0) return project_while_making(ctx, g);
+  if (round == 0) a = use.feedback.compensate(ctx, g, memory, rest);
+  if constexpr (!direct)
+    if (round == 0) detail::require_finite(ctx, a);
+  c = use.projector.project(ctx, dims, round, a, basis, part(coefficients, 0, direct ? 0 : count_of(ctx.phase)));
   if constexpr (!direct) detail::require_finite(ctx, c);
 }
 
 template <class Exec, class M>
-bool tensor_coder<Exec, M>::compensate_and_project(context const& ctx, in<Exec> g) {
+void tensor_coder<Exec, M>::project_while_making(context const& ctx, in<Exec> g) {
   auto const e = in<Exec>(use.feedback.addend(memory));
   auto const signal = view<Exec>(rest), to = view<Exec>(coefficients);
-  if constexpr (defers)
-    if (debt.owed)
-      return use.projector.project_owed(ctx, dims, g, e, in<Exec>(debt.basis), in<Exec>(debt.factor), signal, basis,
-                                        to);
-  return use.projector.project_sum(ctx, dims, g, e, signal, basis, to);
+  auto const finite = [&] {
+    if constexpr (defers)
+      if (debt.owed)
+        return use.projector.project_owed(ctx, dims, g, e, in<Exec>(debt.basis), in<Exec>(debt.factor), signal, basis,
+                                          to);
+    return use.projector.project_sum(ctx, dims, g, e, signal, basis, to);
+  };
+  detail::require(finite());
+  a = rest;
+  c = part(coefficients, 0, count_of(ctx.phase));
+  detail::require_finite(ctx, c);
 }
 
 template <class Exec, class M>

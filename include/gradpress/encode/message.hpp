@@ -9,6 +9,7 @@
 /// All little-endian. docs/wire.md is the specification.
 
 #include <gradpress/concepts/quantizer.hpp>
+#include <gradpress/core/compile_once.hpp>
 #include <gradpress/core/error.hpp>
 #include <gradpress/encode/raw_index.hpp>
 #include <gradpress/kernel/merge.hpp>
@@ -18,6 +19,29 @@
 #include <string>
 
 namespace gradpress {
+
+namespace detail {
+/// The count in front of `size` bytes of a message of at most `most` entries. Throws `payload_error`.
+std::size_t read_count(std::byte const* message, std::size_t size, std::size_t most);
+/// Throws `payload_error` unless `size` bytes are what this many entries need.
+void check_length(std::size_t size, std::size_t entries, std::size_t needed);
+
+#if GRADPRESS_BODIES
+GRADPRESS_INLINE std::size_t read_count(std::byte const* message, std::size_t size, std::size_t most) {
+  std::uint32_t count = 0;
+  if (size < 4) throw payload_error("is too short for its count");
+  std::memcpy(&count, message, 4);
+  if (count > most)
+    throw payload_error("claims " + std::to_string(count) + " entries of at most " + std::to_string(most));
+  return count;
+}
+GRADPRESS_INLINE void check_length(std::size_t size, std::size_t entries, std::size_t needed) {
+  if (size != needed)
+    throw payload_error("has " + std::to_string(size) + " bytes where " + std::to_string(entries) + " entries need " +
+                        std::to_string(needed));
+}
+#endif
+}  // namespace detail
 
 template <class Exec, class S, class Q, class I = raw_index>
 struct message_layout {
@@ -51,17 +75,8 @@ struct message_layout {
   static message_layout read(S const& s, Q const& q, I const& i, in_bytes<Exec> m, std::size_t n) {
     message_layout l;
     l.count = s.max_kept(n);
-    if constexpr (counted) {
-      std::uint32_t count = 0;
-      if (m.extent(0) < 4) throw payload_error("is too short for its count");
-      std::memcpy(&count, m.data(), 4);
-      if (count > l.count)
-        throw payload_error("claims " + std::to_string(count) + " entries of at most " + std::to_string(l.count));
-      l.count = count;
-    }
-    if (m.extent(0) != size(q, i, n, l.count))
-      throw payload_error("has " + std::to_string(m.extent(0)) + " bytes where " + std::to_string(l.count) +
-                          " entries need " + std::to_string(size(q, i, n, l.count)));
+    if constexpr (counted) l.count = detail::read_count(m.data(), m.extent(0), l.count);
+    detail::check_length(m.extent(0), l.count, size(q, i, n, l.count));
     auto const codes = codes_at(i, n, l.count);
     l.head = part(m, counted ? 4 : 0, codes - (counted ? 4 : 0));
     if constexpr (indexed && leaves_indices_raw<I>) l.indices = as<index_t>(l.head);
