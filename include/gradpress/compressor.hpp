@@ -49,7 +49,7 @@ class tensor_coder final : public coder<Exec> {
   using visitor = typename coder<Exec>::visitor;
   using context = step<Exec>;
 
-  using is = composition<Exec, M>;
+  using is = detail::composition<Exec, M>;
   static constexpr int steps = is::steps;
   static constexpr bool direct = is::direct, dense = is::dense, chunked = is::chunked, merges = is::merges;
   static constexpr bool has_memory = is::has_memory, has_addend = is::has_addend, defers = is::defers;

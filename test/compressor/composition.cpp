@@ -21,7 +21,7 @@ using gradpress::test::host;
 
 namespace {
 template <class... P>
-using of = composition<host, decltype(compress_with(P{}...))>;
+using of = detail::composition<host, decltype(compress_with(P{}...))>;
 
 using plain = of<>;
 static_assert(plain::steps == 1 && plain::direct && plain::dense && !plain::has_memory && !plain::merges);

@@ -9,7 +9,7 @@
 #include <gradpress/concepts/selector.hpp>
 #include <gradpress/kernel/forming.hpp>
 
-namespace gradpress {
+namespace gradpress::detail {
 
 template <class Exec, class M>
 struct composition;
@@ -80,4 +80,4 @@ struct composition<Exec, compressor<Pr, S, Q, F, X, I>> {
   };
 };
 
-}  // namespace gradpress
+}  // namespace gradpress::detail

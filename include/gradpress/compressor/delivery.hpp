@@ -16,7 +16,8 @@ view<Exec> tensor_coder<Exec, M>::mean_coefficients(context const& ctx, arrival<
   return mean;
 }
 
-/// Of coefficients that add up: their mean, lifted. In one pass with my own where the projector can, or my own later.
+/// Of coefficients that add up: their mean, lifted. What of mine was delivered leaves the signal in the same pass, or in
+/// that of the next projection, where the projector can do so.
 template <class Exec, class M>
 void tensor_coder<Exec, M>::lift_mean(context const& ctx, arrival<Exec> arrived, view<Exec> g) {
   [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
