@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""performance_page.py FILE.json...: writes docs/performance.md from what `./dev bench NAME --json FILE` measured.
+"""performance_page.py [--page FILE.md] [--machine TEXT] FILE.json...: writes a page, docs/performance.md, from what
+`./dev bench NAME --json FILE` measured.
 
-One JSON object a line; files may hold any of the benches kernels, select, step, peers, exchange and compile, in any
+One JSON object a line; files may hold any of the benches kernels, select, step, peers, exchange, compile and cuda, in any
 order. Of a case that was run several times the run counts whose quartiles lie closest: when the machine was quietest.
 Sections of the page of which nothing was measured anew stay as they are.
 """
 
+import argparse
 import json
 import pathlib
 import platform
 import sys
 
 root = pathlib.Path(__file__).resolve().parents[2]
-rows = [json.loads(line) for name in sys.argv[1:] for line in open(name) if line.strip()]
-if not rows:
-    sys.exit("give it the files that --json wrote")
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("files", nargs="+", metavar="FILE.json")
+parser.add_argument("--page", default=root / "docs/performance.md", type=pathlib.Path, help="docs/performance.md")
+parser.add_argument("--machine", help="what to call the machine that measured, if it was not this one")
+arguments = parser.parse_args()
+rows = [json.loads(line) for name in arguments.files for line in open(name) if line.strip()]
 wrong = [row["name"] for row in rows if row.get("checked") is False]
 if wrong:
     sys.exit(f"these gave wrong answers and are no measurements: {', '.join(wrong)}")
@@ -22,10 +27,10 @@ if wrong:
 
 def spread(row):
     m = row.get("m") or row.get("times") or row.get("times_dense")
-    return (m["q3"] - m["q1"]) / m["median"] if m else 0
+    return (m["q3"] - m["q1"]) / m["median"] if m and "q3" in m else 0
 
 
-case = ("bench", "name", "n", "threads", "peer", "memory", "versions", "ranks", "link", "compiler", "level")
+case = ("bench", "device", "name", "n", "threads", "peer", "memory", "versions", "ranks", "link", "compiler", "level")
 quietest = {}
 for row in rows:
     key = tuple(row.get(part) for part in case)
@@ -62,10 +67,11 @@ def groups(bench, *keys):
     return found.items()
 
 
+machine = arguments.machine or f"{processor()}, {instructions()}, two cores that other work shares"
 out = ["# Measured speed", "",
        "Written by `bench/support/performance_page.py` from the output of `./dev bench NAME --json FILE`.", "",
-       f"Machine: {processor()}, {instructions()}, two cores that other work shares; compiled with -O2 for generic x86-64,",
-       "paths chosen at run time. **1 M is the time of one memcpy of the n floats in the same run** (8 n bytes moved), by as",
+       f"Machine: {machine}.", "",
+       "Compiled with -O2 for generic x86-64, paths chosen at run time. **1 M is the time of one memcpy of the n floats in the same run** (8 n bytes moved), by as",
        "many threads; one is timed right before every sample, and the figure is the median of the ratios with its quartiles.",
        "*floor* is the least bytes of memory an element over 8: a kernel may go below it where memcpy pays for reading what it",
        "overwrites. *goal* is what we hold ourselves to, set on a machine with AVX-512. Every case checked its answer in the",
@@ -157,7 +163,20 @@ for (compiler, level), found in groups("compile", "compiler", "level"):
     out += [f"| {row['name']} | {row['seconds']:.2f} | **{row['times_kokkos']:.2f}** | {against(row['must'], row['times_kokkos'])} |"
             for row in found]
 
-page = root / "docs/performance.md"
+for (device, n), found in groups("cuda", "device", "n"):
+    peers = {(row["name"], row["peer"]): row for row in of("cuda-torch") if (row["device"], row["n"]) == (device, n)}
+    others = sorted({peer for _, peer in peers})
+    out += ["", f"## CUDA kernels on one {device}, n = {n:,}", "",
+            "1 M is a copy inside the device's memory, timed by events in the same run, in turns. GB/s counts the floor's bytes."
+            + (f" Beside them {next(iter(peers.values()))['versions']} on the same device." if peers else ""), "",
+            "| kernel | M | quartiles | floor | us | GB/s |" + "".join(f" {other}, us |" for other in others),
+            "|---|---|---|---|---|---|" + "---|" * len(others)]
+    for row in found:
+        m, name = row["m"], row["name"].removesuffix(", stochastic")
+        theirs = [peers.get((name, other)) for other in others]
+        out.append(f"| {row['name']} | **{m['median']:.2f}** | {m['q1']:.2f} - {m['q3']:.2f} | {row['floor']:.2f} | "
+                   f"{row['us']:.1f} | {row['floor'] * 8 * n / row['us'] * 1e-3:,.0f} |"
+                   + "".join(f" {t['us']:.1f} |" if t else " |" for t in theirs))
 
 
 def sections(text):
@@ -166,6 +185,6 @@ def sections(text):
     return {None: head.rstrip("\n"), **{part.split("\n", 1)[0]: part.rstrip("\n") for part in others}}
 
 
-whole = {**(sections(page.read_text()) if page.exists() else {}), **sections("\n".join(out))}
-page.write_text("\n\n## ".join(whole.values()) + "\n")
-print(f"wrote docs/performance.md from {len(rows)} rows")
+whole = {**(sections(arguments.page.read_text()) if arguments.page.exists() else {}), **sections("\n".join(out))}
+arguments.page.write_text("\n\n## ".join(whole.values()) + "\n")
+print(f"wrote {arguments.page} from {len(rows)} rows")

@@ -125,6 +125,20 @@ inline unsigned __reduce_max_sync(unsigned mask, unsigned v) {
     return most;
   });
 }
+inline unsigned __reduce_add_sync(unsigned mask, unsigned v) {
+  return cuda_on_host::exchange(mask, v, [&](auto const& of) {
+    unsigned sum = 0;
+    for (unsigned lane = 0; lane < 32; ++lane) sum += of(lane);
+    return sum;
+  });
+}
+inline int __all_sync(unsigned mask, int v) {
+  return cuda_on_host::exchange(mask, v, [&](auto const& of) {
+    bool all = true;
+    for (unsigned lane = 0; lane < 32; ++lane) all = all && of(lane) != 0;
+    return static_cast<int>(all);
+  });
+}
 inline unsigned __ballot_sync(unsigned mask, int v) {
   return cuda_on_host::exchange(mask, v, [&](auto const& of) {
     unsigned bits = 0;
@@ -137,12 +151,12 @@ inline unsigned __ballot_sync(unsigned mask, int v) {
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
 using cudaStream_t = void*;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
-enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor };
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative, cudaLaunchAttributeProgrammaticStreamSerialization };
 struct cudaLaunchAttribute {
   cudaLaunchAttributeID id;
   struct {
-    int cooperative;
+    int cooperative, programmaticStreamSerializationAllowed;
   } val;
 };
 struct cudaLaunchConfig_t {

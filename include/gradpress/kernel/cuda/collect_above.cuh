@@ -20,7 +20,7 @@ namespace gradpress::kernel::cuda {
 /// - Cost   reads 4 bytes an element (8 with Sum), writes 4 with Sum.
 /// `not_finite` becomes 1 where an x is infinite or not a number, and is left alone otherwise.
 template <bool Sum, bool Aligned>
-__global__ void __launch_bounds__(collect_tuning::threads)
+__global__ void __launch_bounds__(collect_tuning::threads, 4)
     collect_above(float const* __restrict__ g, float const* __restrict__ e, float* __restrict__ a, std::uint32_t n,
                   candidate_pool pool, std::uint32_t* __restrict__ not_finite) {
   using tune = collect_tuning;
@@ -33,8 +33,6 @@ __global__ void __launch_bounds__(collect_tuning::threads)
 
   auto const tile = blockIdx.x;
   auto const begin = tile * tune::tile + threadIdx.x * 4;
-  auto const lower = pool.lower != nullptr ? *pool.lower : pool.threshold;
-
   float4 x[vectors];
 #pragma unroll
   for (int u = 0; u < vectors; ++u) {
@@ -48,6 +46,8 @@ __global__ void __launch_bounds__(collect_tuning::threads)
       store4<Aligned>(a, begin + static_cast<std::uint32_t>(u) * tune::threads * 4, n, x[u]);
   }
 
+  wait_for_previous();  // for the threshold; what is above does not need it
+  auto const lower = pool.lower != nullptr ? __ldcg(pool.lower) : pool.threshold;
   std::uint64_t counts = 0;
   bool bad = false;
 #pragma unroll
@@ -110,8 +110,9 @@ namespace detail {
   auto const kernel = sum       ? aligned ? collect_above<true, true> : collect_above<true, false>
                             : aligned ? collect_above<false, true>
                                 : collect_above<false, false>;
-  return launch(stream, {collect_tiles(n), collect_tuning::threads}, kernel, g, e, a, static_cast<std::uint32_t>(n),
-                pool, not_finite);
+  bool const early = pool.lower != nullptr;  // its threshold comes from a kernel that lets it
+  return launch(stream, {collect_tiles(n), collect_tuning::threads, false, early}, kernel, g, e, a,
+                static_cast<std::uint32_t>(n), pool, not_finite);
 }
 
 }  // namespace detail

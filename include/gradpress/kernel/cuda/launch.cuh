@@ -11,26 +11,54 @@
 
 namespace gradpress::kernel::cuda {
 
-/// Blocks and threads of one launch. A cooperative grid is resident as a whole, so its blocks may wait for one another.
+/// Blocks and threads of one launch, and what may be asked besides.
 struct grid_shape {
   unsigned blocks = 1, threads = 1;
-  bool cooperative = false;
+  bool cooperative = false;  ///< resident as a whole, so its blocks may wait for one another
+  bool early = false;        ///< may start while the kernel before it still runs, and has to `wait_for_previous`
 };
+
+/// From a kernel: all that the kernels before it in the stream wrote is there. What an `early` grid starts with.
+__device__ __forceinline__ void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// From a kernel: an `early` grid after it may start as soon as all its blocks have said so or ended.
+__device__ __forceinline__ void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
 
 /// Queues `kernel` on `stream` and returns at once. Written without the triple chevron so that any C++ compiler parses
 /// it.
 template <class... Parameter>
 [[nodiscard]] cudaError_t launch(cudaStream_t stream, grid_shape grid, void (*kernel)(Parameter...),
                                  std::type_identity_t<Parameter>... argument) {
-  cudaLaunchAttribute cooperative{};
-  cooperative.id = cudaLaunchAttributeCooperative;
-  cooperative.val.cooperative = 1;
+  cudaLaunchAttribute asked[2] = {};
+  unsigned count = 0;
+  if (grid.cooperative) {
+    asked[count].id = cudaLaunchAttributeCooperative;
+    asked[count++].val.cooperative = 1;
+  }
+  if (grid.early) {  // devices before compute capability 9 do not know it
+    int device = 0, major = 0;
+    if (auto const error = cudaGetDevice(&device); error != cudaSuccess) return error;
+    if (auto const error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+        error != cudaSuccess)
+      return error;
+    if (major >= 9) {
+      asked[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      asked[count++].val.programmaticStreamSerializationAllowed = 1;
+    }
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(grid.blocks);
   config.blockDim = dim3(grid.threads);
   config.stream = stream;
-  config.attrs = &cooperative;
-  config.numAttrs = grid.cooperative ? 1u : 0u;
+  config.attrs = asked;
+  config.numAttrs = count;
   return cudaLaunchKernelEx(&config, kernel, argument...);
 }
 

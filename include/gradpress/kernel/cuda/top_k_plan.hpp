@@ -14,12 +14,13 @@ namespace gradpress::kernel::cuda {
 
 /// Tuning numbers of the CUDA top-k. None of them changes a result.
 struct top_k_tuning {
-  static constexpr std::uint32_t threads = 256;     ///< a block of the sample pass
+  static constexpr std::uint32_t threads = 512;     ///< a block of the sample pass
   static constexpr std::uint32_t samples = 65536;   ///< tensors up to this size are sampled whole
   static constexpr std::uint32_t run = 8;           ///< neighbours sampled together: one 32-byte sector
   static constexpr std::uint32_t sample_bits = 13;  ///< exponent and 5 bits of mantissa: bins 3 % wide
-  static constexpr std::uint32_t samples_a_thread = 4;
+  static constexpr std::uint32_t samples_a_thread = 1;
   static constexpr std::uint32_t finish_threads = 512;  ///< a block of the finish pass, one block a multiprocessor
+  static constexpr std::uint32_t finish_batch = 8;      ///< loads that a thread of it has in flight
   static constexpr std::uint32_t digit_bits = 11;       ///< 31 bits of magnitude are three digits: 11, 10, 10
   static constexpr std::uint32_t max_finish_blocks = 1024;
   static constexpr std::uint32_t candidate_factor = 4;     ///< room for so many times k candidates ...
