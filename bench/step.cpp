@@ -272,6 +272,10 @@ int main(int argc, char** argv) {
     add_case(h, "ACP-SGD r=4", g, 1e-6, acp_sgd(4));
     many_case(h, "ACP-SGD r=4, ResNet-50's 54 matrices", resnet_50(), g, 0, acp_sgd(4));
     add_case(h, "LQ-SGD r=4", g, 1e-6, lq_sgd(4));
+    add_case(h, "random_projection r=4", g, 100, compress_with(random_projection{.rank = 4}));
+    add_case(h, "random_projection r=4 + EF", g, 1e-4, compress_with(random_projection{.rank = 4}, error_feedback{}));
+    add_case(h, "svd r=2", g, 1, compress_with(svd{}));
+    add_case(h, "svd r=2 + EF", g, 1e-6, compress_with(svd{}, error_feedback{}));
     bare_cases(h, g);
     good = h.good();
   }

@@ -318,6 +318,7 @@ class tensor_coder final : public coder<Exec> {
   view<Exec> mean_coefficients(context const&, arrival<Exec> arrived) const;
   void lift_mean(context const&, arrival<Exec> arrived, view<Exec> g);
   void lift_each(context const&, arrival<Exec> arrived, view<Exec> g);
+  void owe_own(context const&, in<Exec> mean);
   void deliver_own(context const&, view<Exec> g);
   void keep(context const&, view<Exec> g);
   void return_to_memory(context const&, kernel::stream const& dropped);

@@ -71,6 +71,7 @@ struct composition<Exec, compressor<Pr, S, Q, F, X, I>> {
   static constexpr bool defers =
       fuses_project && can_owe<F> &&
       requires(Pr const& p, context const& ctx, shape d, in<Exec> v, view<Exec> w, basis_state& s) {
+    p.owes(d);
     { p.project_owed(ctx, d, v, v, v, v, w, s, w) } -> std::same_as<bool>;
   };
   /// Does a step that sends the whole signal move what the projector keeps?

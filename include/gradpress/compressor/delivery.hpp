@@ -23,11 +23,7 @@ void tensor_coder<Exec, M>::lift_mean(context const& ctx, arrival<Exec> arrived,
   [[maybe_unused]] constexpr bool keep_first = requires { requires F::keeps_gradient; };
   in<Exec> const mean = mean_coefficients(ctx, arrived);
   if constexpr (defers) {
-    std::swap(debt, old_debt);
-    auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
-    use.projector.owe(ctx, dims, mean, mine, basis, debt.basis, debt.factor);
-    debt.owed = true;
-    if (!use.feedback.may_owe()) debt.pay(use.projector, ctx, dims, rest);
+    owe_own(ctx, mean);
     keep(ctx, g);
     use.projector.lift(ctx, dims, mean, basis, g);
   } else if constexpr (has_memory && !keep_first &&
@@ -63,10 +59,25 @@ void tensor_coder<Exec, M>::lift_each(context const& ctx, arrival<Exec> arrived,
   if constexpr (requires { use.projector.commit(ctx, dims, g, basis); }) use.projector.commit(ctx, dims, g, basis);
 }
 
+/// The product that leaves the signal, as a debt where the memory may have one.
+template <class Exec, class M>
+void tensor_coder<Exec, M>::owe_own(context const& ctx, in<Exec> mean) {
+  if constexpr (defers) {
+    std::swap(debt, old_debt);
+    auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
+    use.projector.owe(ctx, dims, Pr::linear ? mean : mine, mine, basis, debt.basis, debt.factor);
+    debt.owed = true;
+    if (!use.feedback.may_owe()) debt.pay(use.projector, ctx, dims, rest);
+  }
+}
+
 /// Behind a projector: what of mine was delivered, lifted, leaves the signal.
 template <class Exec, class M>
 void tensor_coder<Exec, M>::deliver_own(context const& ctx, view<Exec> g) {
-  if constexpr (has_memory) {
+  if constexpr (defers) {
+    owe_own(ctx, {});
+    keep(ctx, g);
+  } else if constexpr (has_memory) {
     auto const mine = in<Exec>(part(own, 0, count_of(ctx.phase)));
     auto const delivered = use.projector.lift(ctx, dims, mine, basis, ctx.scratch(dims.size()));
     kernel::accumulate(ctx.exec, delivered.data(), true, rest.data(), dims.size());

@@ -90,7 +90,7 @@ void tensor_coder<Exec, M>::renew(context const& ctx, Pr const& projector) {
 template <class Exec, class M>
 void tensor_coder<Exec, M>::make_debts([[maybe_unused]] Pr const& projector) {
   if constexpr (defers)
-    for (auto* d : {&debt, &old_debt}) *d = {projector.coefficients(dims, 0), last_count(projector, dims)};
+    for (auto const [left, right] = projector.owes(dims); auto* d : {&debt, &old_debt}) *d = {left, right};
 }
 
 /// Workspace whose size hangs on knobs.

@@ -82,7 +82,8 @@ concept keeps_coordinates = requires {
 /// | `p.commit(ctx, dims, mean, state)`               | the step stands: keep what the next one starts from              |
 /// | `p.project_sum(ctx, dims, g, e, a, state, room)` | bool, round 0 in one pass: a = g + e and its coefficients; false: not finite |
 /// | `p.lift_both(ctx, dims, mean, own, state, g, a)` | one pass: g = lift(mean), a -= lift(own)                          |
-/// | `p.owe(ctx, dims, mean, own, state, P, Q)`       | instead: writes the factors of what leaves a to P and Q, as many as coefficients of the first and last round; with memories that may owe it |
+/// | `p.owes(dims)`                                   | instead: the floats of P and Q, the factors of what leaves a; with memories that may owe their product |
+/// | `p.owe(ctx, dims, mean, own, state, P, Q)`       | then: writes them; mean is own where coefficients do not add up   |
 /// | `p.project_owed(ctx, dims, g, e, P, Q, a, state, room)` | then: `project_sum` of g and e less that product, to the bit as if `settle` had come before |
 /// | `p.settle(ctx, dims, P, Q, e)`                   | then: takes the product from e                                   |
 template <class P>

@@ -131,6 +131,9 @@ struct alternating_low_rank {
     if (s.sends_right()) project(ctx, d, 0, in<Exec>(a), s, room);
     return finite;
   }
+  [[nodiscard]] std::pair<std::size_t, std::size_t> owes(shape d) const noexcept {
+    return {d.rows * width(d), d.cols * width(d)};
+  }
   template <class Exec, class State>
   void owe(step<Exec> const& ctx, shape d, in<Exec>, in<Exec> own, State& s, buffer<Exec> const& P,
            buffer<Exec> const& Q) const {

@@ -123,6 +123,9 @@ struct low_rank {
     kernel::outer_and_subtract(ctx.exec, s.basis.data(), mean.data(), delivered.data(), d.rows, d.cols, width(d),
                                work(ctx, d), g.data(), a.data());
   }
+  [[nodiscard]] std::pair<std::size_t, std::size_t> owes(shape d) const noexcept {
+    return {coefficients(d, 0), coefficients(d, 1)};
+  }
   template <class Exec, class State>
   void owe(step<Exec> const& ctx, shape, in<Exec> mean, in<Exec> own, State& s, buffer<Exec> const& P,
            buffer<Exec> const& Q) const {

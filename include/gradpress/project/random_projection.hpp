@@ -6,7 +6,8 @@
 
 #include <gradpress/concepts/projector.hpp>
 #include <gradpress/core/error.hpp>
-#include <gradpress/kernel/low_rank.hpp>
+#include <gradpress/kernel/dense.hpp>
+#include <gradpress/project/product.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -46,13 +47,42 @@ struct random_projection {
 
   template <class Exec, class State>
   in<Exec> project(step<Exec> const& ctx, shape d, int, in<Exec> a, State&, view<Exec> room) const {
-    kernel::multiply(ctx.exec, a.data(), d.rows, d.cols, draw(ctx, d), width(d), work(ctx, d), room.data());
+    kernel::multiply(ctx.exec, a.data(), d.rows, d.cols, draw(ctx, d), width(d), detail::product_work(ctx, d, width(d)),
+                     room.data());
     return room;
   }
   template <class Exec, class State>
   in<Exec> lift(step<Exec> const& ctx, shape d, in<Exec> c, State&, view<Exec> room) const {
-    kernel::outer(ctx.exec, c.data(), draw(ctx, d), d.rows, d.cols, width(d), work(ctx, d), room.data());
+    detail::lift_product(ctx, d, width(d), c.data(), draw(ctx, d), room);
     return room;
+  }
+
+  // What a memory owes is my own product and the matrix of its step.
+
+  template <class Exec, class State>
+  bool project_sum(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, view<Exec> a, State&,
+                   view<Exec> room) const {
+    return kernel::multiply_sum(ctx.exec, g.data(), e.data(), a.data(), d.rows, d.cols, draw(ctx, d), width(d),
+                                detail::product_work(ctx, d, width(d)), room.data());
+  }
+  [[nodiscard]] std::pair<std::size_t, std::size_t> owes(shape d) const noexcept {
+    return {d.rows * width(d), d.cols * width(d)};
+  }
+  template <class Exec, class State>
+  void owe(step<Exec> const& ctx, shape d, in<Exec>, in<Exec> own, State&, buffer<Exec> const& P,
+           buffer<Exec> const& Q) const {
+    kernel::copy(ctx.exec, own.data(), P.extent(0), P.data());
+    kernel::copy(ctx.exec, draw(ctx, d), Q.extent(0), Q.data());
+  }
+  template <class Exec, class State>
+  bool project_owed(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, in<Exec> P, in<Exec> Q, view<Exec> a,
+                    State&, view<Exec> room) const {
+    return kernel::multiply_sum_owed(ctx.exec, g.data(), e.data(), P.data(), Q.data(), a.data(), d.rows, d.cols,
+                                     draw(ctx, d), width(d), detail::product_work(ctx, d, width(d)), room.data());
+  }
+  template <class Exec>
+  void settle(step<Exec> const& ctx, shape d, in<Exec> P, in<Exec> Q, view<Exec> e) const {
+    detail::subtract_product(ctx, d, width(d), P, Q, e);
   }
 
  private:
@@ -78,10 +108,6 @@ struct random_projection {
                          }
                        });
     return U.data();
-  }
-  template <class Exec>
-  std::byte* work(step<Exec> const& ctx, shape d) const {
-    return ctx.template scratch<std::byte>(kernel::low_rank_workspace(d.rows, d.cols, width(d))).data();
   }
 };
 

@@ -101,6 +101,7 @@ struct refreshed_low_rank {
                  view<Exec> a) const {
     between().lift_both(ctx, d, mean, own, s, g, a);
   }
+  [[nodiscard]] std::pair<std::size_t, std::size_t> owes(shape d) const noexcept { return between().owes(d); }
   template <class Exec, class State>
   void owe(step<Exec> const& ctx, shape d, in<Exec> mean, in<Exec> own, State& s, buffer<Exec> const& P,
            buffer<Exec> const& Q) const {

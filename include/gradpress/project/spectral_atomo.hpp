@@ -6,8 +6,10 @@
 
 #include <gradpress/concepts/projector.hpp>
 #include <gradpress/core/error.hpp>
+#include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/svd.hpp>
 #include <gradpress/kernel/systematic.hpp>
+#include <gradpress/project/product.hpp>
 
 #include <algorithm>
 
@@ -80,10 +82,38 @@ struct spectral_atomo {
   }
   template <class Exec, class State>
   in<Exec> lift(step<Exec> const& ctx, shape d, in<Exec> c, State&, view<Exec> room) const {
-    auto const s = width(d);
-    auto const work = ctx.template scratch<std::byte>(kernel::low_rank_workspace(d.rows, d.cols, s));
-    kernel::outer(ctx.exec, c.data(), c.data() + d.rows * s, d.rows, d.cols, s, work.data(), room.data());
+    detail::lift_product(ctx, d, width(d), c.data(), c.data() + d.rows * width(d), room);
     return room;
+  }
+
+  // What a memory owes is my own two factors.
+
+  template <class Exec, class State>
+  bool project_sum(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, view<Exec> a, State& state,
+                   view<Exec> room) const {
+    if (!kernel::add(ctx.exec, g.data(), e.data(), a.data(), d.size())) return false;
+    project(ctx, d, 0, in<Exec>(a), state, room);
+    return true;
+  }
+  [[nodiscard]] std::pair<std::size_t, std::size_t> owes(shape d) const noexcept {
+    return {d.rows * width(d), d.cols * width(d)};
+  }
+  template <class Exec, class State>
+  void owe(step<Exec> const& ctx, shape d, in<Exec>, in<Exec> own, State&, buffer<Exec> const& P,
+           buffer<Exec> const& Q) const {
+    kernel::copy(ctx.exec, own.data(), P.extent(0), P.data());
+    kernel::copy(ctx.exec, own.data() + d.rows * width(d), Q.extent(0), Q.data());
+  }
+  template <class Exec, class State>
+  bool project_owed(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, in<Exec> P, in<Exec> Q, view<Exec> a,
+                    State& state, view<Exec> room) const {
+    if (!detail::sum_less_product(ctx, d, width(d), g, e, P, Q, a)) return false;
+    project(ctx, d, 0, in<Exec>(a), state, room);
+    return true;
+  }
+  template <class Exec>
+  void settle(step<Exec> const& ctx, shape d, in<Exec> P, in<Exec> Q, view<Exec> e) const {
+    detail::subtract_product(ctx, d, width(d), P, Q, e);
   }
 };
 

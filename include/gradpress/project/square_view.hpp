@@ -121,6 +121,8 @@ struct square_view {
       });
     });
   }
+  [[nodiscard]] auto owes(shape d) const requires requires(P const& p) { p.owes(shape{}); }
+  { return inner.owes(matrix(d.size())); }
   template <class Exec, class State>
   requires requires(P const& p, step<Exec> const& c, in<Exec> x, State& s, buffer<Exec> const& b) {
     p.owe(c, shape{}, x, x, s, b, b);

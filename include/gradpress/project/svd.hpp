@@ -6,7 +6,9 @@
 
 #include <gradpress/concepts/projector.hpp>
 #include <gradpress/core/error.hpp>
+#include <gradpress/kernel/dense.hpp>
 #include <gradpress/kernel/svd.hpp>
+#include <gradpress/project/product.hpp>
 
 #include <algorithm>
 
@@ -51,7 +53,7 @@ struct svd {
     if (m > small) {
       auto const work = ctx.template scratch<std::byte>(kernel::top_right_singular_workspace(d.rows, d.cols, r));
       kernel::top_right_singular(ctx.exec, a.data(), d.rows, d.cols, r, ctx.own(purpose::start), work.data(), right);
-      kernel::multiply(ctx.exec, a.data(), d.rows, d.cols, right, r, products(ctx, d), left);
+      kernel::multiply(ctx.exec, a.data(), d.rows, d.cols, right, r, detail::product_work(ctx, d, r), left);
       return room;
     }
     auto const work = ctx.template scratch<std::byte>(
@@ -65,15 +67,38 @@ struct svd {
   }
   template <class Exec, class State>
   in<Exec> lift(step<Exec> const& ctx, shape d, in<Exec> c, State&, view<Exec> room) const {
-    auto const r = width(d);
-    kernel::outer(ctx.exec, c.data(), c.data() + d.rows * r, d.rows, d.cols, r, products(ctx, d), room.data());
+    detail::lift_product(ctx, d, width(d), c.data(), c.data() + d.rows * width(d), room);
     return room;
   }
 
- private:
+  // What a memory owes is my own two factors.
+
+  template <class Exec, class State>
+  bool project_sum(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, view<Exec> a, State& state,
+                   view<Exec> room) const {
+    if (!kernel::add(ctx.exec, g.data(), e.data(), a.data(), d.size())) return false;
+    project(ctx, d, 0, in<Exec>(a), state, room);
+    return true;
+  }
+  [[nodiscard]] std::pair<std::size_t, std::size_t> owes(shape d) const noexcept {
+    return {d.rows * width(d), d.cols * width(d)};
+  }
+  template <class Exec, class State>
+  void owe(step<Exec> const& ctx, shape d, in<Exec>, in<Exec> own, State&, buffer<Exec> const& P,
+           buffer<Exec> const& Q) const {
+    kernel::copy(ctx.exec, own.data(), P.extent(0), P.data());
+    kernel::copy(ctx.exec, own.data() + d.rows * width(d), Q.extent(0), Q.data());
+  }
+  template <class Exec, class State>
+  bool project_owed(step<Exec> const& ctx, shape d, in<Exec> g, in<Exec> e, in<Exec> P, in<Exec> Q, view<Exec> a,
+                    State& state, view<Exec> room) const {
+    if (!detail::sum_less_product(ctx, d, width(d), g, e, P, Q, a)) return false;
+    project(ctx, d, 0, in<Exec>(a), state, room);
+    return true;
+  }
   template <class Exec>
-  std::byte* products(step<Exec> const& ctx, shape d) const {
-    return ctx.template scratch<std::byte>(kernel::low_rank_workspace(d.rows, d.cols, width(d))).data();
+  void settle(step<Exec> const& ctx, shape d, in<Exec> P, in<Exec> Q, view<Exec> e) const {
+    detail::subtract_product(ctx, d, width(d), P, Q, e);
   }
 };
 
