@@ -77,7 +77,7 @@ class selecting {
       });
     };
     h_.compare(describe(s) + " beside top_k, " + data_, 1, reused, exactly, [&] {
-      std::printf("    exact %.0f times of %d\n", static_cast<double>(state.threshold(1)), s.period);
+      std::printf("    exact %.0f times of %d\n", static_cast<double>(state.stands(1)), s.period);
       reused();
       auto const k = s.max_kept(n);
       return finite && kept_.count >= k - k / 5 && in_order(k) && largest_are_kept(a.data());

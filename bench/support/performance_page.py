@@ -71,11 +71,12 @@ machine = arguments.machine or f"{processor()}, {instructions()}, two cores that
 out = ["# Measured speed", "",
        "Written by `bench/support/performance_page.py` from the output of `./dev bench NAME --json FILE`.", "",
        f"Machine: {machine}.", "",
-       "Compiled with -O2 for generic x86-64, paths chosen at run time. **1 M is the time of one memcpy of the n floats in the same run** (8 n bytes moved), by as",
-       "many threads; one is timed right before every sample, and the figure is the median of the ratios with its quartiles.",
-       "*floor* is the least bytes of memory an element over 8: a kernel may go below it where memcpy pays for reading what it",
-       "overwrites. *goal* is what we hold ourselves to, set on a machine with AVX-512. Every case checked its answer in the",
-       "same run. Of several runs of a case, that one is here whose quartiles lie closest together."]
+       "Compiled with -O2 for generic x86-64, paths chosen at run time. **1 M is the time of one memcpy of the n floats in the",
+       "same run** (8 n bytes moved), by as many threads; one is timed right before every sample, and the figure is the median",
+       "of the ratios with its quartiles. *floor* is the least bytes of memory an element over 8: a kernel may go below it where",
+       "memcpy pays for reading what it overwrites. *goal* is what we hold ourselves to, set on a machine with AVX-512; such a",
+       "machine's own figures are in [performance-avx512.md](performance-avx512.md). Every case checked its answer in the same",
+       "run. Of several runs of a case, that one is here whose quartiles lie closest together."]
 
 large = 10_000_000  # goals are ratios of bandwidths; below, what a call costs beyond its bytes is what counts
 
@@ -167,8 +168,8 @@ for (device, n), found in groups("cuda", "device", "n"):
     peers = {(row["name"], row["peer"]): row for row in of("cuda-torch") if (row["device"], row["n"]) == (device, n)}
     others = sorted({peer for _, peer in peers})
     out += ["", f"## CUDA kernels on one {device}, n = {n:,}", "",
-            "1 M is a copy inside the device's memory, timed by events in the same run, in turns. GB/s counts the floor's bytes."
-            + (f" Beside them {next(iter(peers.values()))['versions']} on the same device." if peers else ""), "",
+            "1 M is a copy inside the device's memory, timed by events in the same run, in turns. GB/s counts the floor's bytes.",
+            *([f"Beside them {next(iter(peers.values()))['versions']} on the same device."] if peers else []), "",
             "| kernel | M | quartiles | floor | us | GB/s |" + "".join(f" {other}, us |" for other in others),
             "|---|---|---|---|---|---|" + "---|" * len(others)]
     for row in found:
