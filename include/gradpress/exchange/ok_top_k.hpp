@@ -108,7 +108,8 @@ struct ok_top_k {
         l.sizes[p] += sum_stream::bytes_of(std::min<std::size_t>(counts(p * S + i), limit), parts(i, p).second);
       auto const& own = sums(i);
       auto const count = detail::leave_largest(ctx, own.index, own.value, own.count, limit);
-      size += sum_stream::write({own.index, own.value, count}, 0, parts(i, r).second, out.data() + size);
+      kernel::stream const mine{own.index, own.value, count};
+      size += sum_stream::write(mine, 0, parts(i, r).second, out.data() + size);
     }
     letter<Exec>::seal(ctx, part(out, 0, size));
     std::size_t total = 0;
