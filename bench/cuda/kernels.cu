@@ -15,6 +15,7 @@
 #include <gradpress/kernel/stochastic_int.hpp>
 
 #include <support/harness.hpp>
+#include <support/is_top_k.hpp>
 
 #include <bit>
 
@@ -119,21 +120,11 @@ class device_harness {
 
 std::uint32_t magnitude(float v) { return std::bit_cast<std::uint32_t>(v) & 0x7fffffffu; }
 
-/// Ascending indices, their values, exactly `k` of them, none smaller than one left out.
-bool is_top_k(float const* x, std::size_t n, std::size_t k, std::vector<std::uint32_t> const& index,
-              std::vector<float> const& value) {
-  std::vector<std::uint32_t> all(n);
-  for (std::size_t i = 0; i < n; ++i) all[i] = magnitude(x[i]);
-  std::nth_element(all.begin(), all.end() - static_cast<std::ptrdiff_t>(k), all.end());
-  auto const kth = all[n - k];
-  std::size_t above = 0, kept_above = 0;
-  for (std::size_t i = 0; i < n; ++i) above += magnitude(x[i]) > kth;
-  for (std::size_t j = 0; j < k; ++j) {
-    if (index[j] >= n || (j != 0 && index[j] <= index[j - 1]) || value[j] != x[index[j]] || magnitude(value[j]) < kth)
-      return false;
-    kept_above += magnitude(value[j]) > kth;
-  }
-  return kept_above == above;
+/// The k largest of x, and their values beside them.
+bool is_top_k(float const* x, std::size_t n, std::vector<std::uint32_t> const& index, std::vector<float> const& value) {
+  for (std::size_t j = 0; j < index.size(); ++j)
+    if (index[j] >= n || value[j] != x[index[j]]) return false;
+  return bench::is_top_k(x, n, index);
 }
 
 }  // namespace
@@ -167,11 +158,11 @@ int main(int argc, char** argv) {
     device::top_k_result const to{index.data(), value.data(), flag.data()};
     h.add(
         std::string("top-k ") + label, 4, [&] { return device::top_k(h.stream(), dg.data(), n, k, work.data(), to); },
-        [&] { return finite() && is_top_k(g.data(), n, k, index.read(k), value.read(k)); });
+        [&] { return finite() && is_top_k(g.data(), n, index.read(k), value.read(k)); });
     h.add(
         std::string("EF + top-k ") + label, 12,
         [&] { return device::top_k_sum(h.stream(), dg.data(), de.data(), da.data(), n, k, work.data(), to); },
-        [&] { return finite() && da.read(n) == sum && is_top_k(sum.data(), n, k, index.read(k), value.read(k)); });
+        [&] { return finite() && da.read(n) == sum && is_top_k(sum.data(), n, index.read(k), value.read(k)); });
   }
   {
     auto const k = n / 1000;
@@ -184,7 +175,7 @@ int main(int argc, char** argv) {
     h.add(
         "top-k .1 %, all equal: the slow path", 24,
         [&] { return device::top_k(h.stream(), da.data(), n, k, work.data(), to); },
-        [&] { return is_top_k(same.data(), n, k, index.read(k), value.read(k)); });
+        [&] { return is_top_k(same.data(), n, index.read(k), value.read(k)); });
   }
   {
     std::vector<std::uint32_t> all(n);
@@ -198,7 +189,7 @@ int main(int argc, char** argv) {
     device_array<float> value(capacity);
     auto const right = [&] {
       auto const found = count.read(1)[0];
-      return found >= k && found <= capacity && is_top_k(g.data(), n, found, index.read(found), value.read(found));
+      return found >= k && found <= capacity && is_top_k(g.data(), n, index.read(found), value.read(found));
     };
     h.add(
         "threshold .1 %", 4,

@@ -110,6 +110,8 @@ TEST_CASE("kernel/cuda/top_k: ties go to the lowest index") {
   std::fill(x.begin(), x.end(), 0.0f);
   x[4000] = -0.0f;
   check(x, 4500);
+  std::fill(x.begin(), x.end(), -1.5f);
+  check(x, 4500);
 }
 
 TEST_CASE("kernel/cuda/top_k: too many candidates take the slow path") {

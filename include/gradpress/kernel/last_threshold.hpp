@@ -6,6 +6,9 @@
 
 #include <gradpress/kernel/above.hpp>
 
+#include <algorithm>
+#include <bit>
+#include <cstddef>
 #include <limits>
 #include <span>
 
