@@ -14,6 +14,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -264,8 +265,8 @@ static_assert(communicator<thread_communicator>);
 
 /// Runs f(thread_communicator&) as `size` ranks in threads of their own and joins them. If a rank throws, the others
 /// are released, and the exception of the rank that failed first is thrown here.
-template <class F>
-void run_ranks(int size, F const& f, std::chrono::milliseconds patience = std::chrono::seconds(60)) {
+inline void run_ranks(int size, std::function<void(thread_communicator&)> const& f,
+                      std::chrono::milliseconds patience = std::chrono::seconds(60)) {
   thread_group group(size, patience);
   std::vector<std::exception_ptr> thrown(static_cast<std::size_t>(size));
   auto const run = [&](int r) noexcept {

@@ -8,6 +8,7 @@
 #include <gradpress/concepts/optimizer.hpp>
 #include <gradpress/concepts/schedule.hpp>
 #include <gradpress/core/checksum.hpp>
+#include <gradpress/optimizer/driver/memory.hpp>
 #include <gradpress/reducer.hpp>
 
 #include <array>
@@ -23,100 +24,6 @@
 #include <vector>
 
 namespace gradpress {
-
-/// The method of a parameter that is not compressed.
-inline constexpr auto uncompressed = compress_with();
-
-namespace detail {
-/// Exchanges may lose something, too, so no more than this one is known to lose nothing.
-template <class C>
-inline constexpr bool is_lossless = false;
-template <>
-inline constexpr bool is_lossless<std::remove_const_t<decltype(uncompressed)>> = true;
-
-/// What a compressor remembers by; of any other method, nothing that it tells of.
-template <class C>
-struct memory_of {
-  using type = no_feedback;
-};
-template <class Pr, class S, class Q, class F, class X, class I>
-struct memory_of<compressor<Pr, S, Q, F, X, I>> {
-  using type = F;
-};
-/// The signal is the gradient plus what was not delivered.
-template <class F>
-concept keeps_residual = remembers<F> && requires(F const& f, state_of<F, concepts::probe>& s) {
-  f.addend(s);
-};
-
-/// It runs a momentum of its own.
-template <class F>
-concept keeps_momentum = remembers<F> && requires(F const& f) {
-  { f.momentum } -> std::convertible_to<double>;
-};
-
-template <class M>
-constexpr memory_need need_of() {
-  if constexpr (requires { M::needs; })
-    return M::needs;
-  else
-    return memory_need::any;
-}
-/// Reading what is owed settles it, which costs; who does not need it does not ask.
-template <class M>
-constexpr bool reads_residual_of() {
-  if constexpr (requires { M::reads_residual; })
-    return M::reads_residual;
-  else
-    return need_of<M>() == memory_need::residual;
-}
-template <class M>
-constexpr std::size_t compressors_of() {
-  if constexpr (requires { M::compressors; })
-    return static_cast<std::size_t>(M::compressors);
-  else
-    return 1;
-}
-template <class M>
-constexpr bool averages_of() {
-  if constexpr (requires { M::averages; }) return M::averages;
-  return false;
-}
-
-/// Is C's memory what an optimizer needs?
-template <class C>
-constexpr bool meets(memory_need need) {
-  using F = typename memory_of<C>::type;
-  if (need == memory_need::none) return !remembers<F>;
-  if (need == memory_need::any || is_lossless<C>) return true;
-  return need == memory_need::residual ? keeps_residual<F> : keeps_momentum<F>;
-}
-/// A method that is known at run time alone, such as a text: it says itself whether it suits M, and whether it loses
-/// anything, and `c.add(name, dims)` adds a tensor of it to the reducer that it belongs to.
-template <class C, class M>
-concept known_at_run_time = requires(C const c, M const& m) {
-  c.check_for(m);
-  { c.lossless() } -> std::same_as<bool>;
-};
-
-/// Fails to compile with one plain sentence if C does not suit M.
-template <class M, class C>
-consteval bool explain_memory() {
-  constexpr bool later = known_at_run_time<C, M>;
-  static_assert(later || need_of<M>() != memory_need::residual || meets<C>(memory_need::residual),
-                "train_with: this optimizer is built on what was not delivered; compose its compressor with "
-                "error_feedback{}, or leave the parameter uncompressed.");
-  static_assert(
-      later || need_of<M>() != memory_need::momentum || meets<C>(memory_need::momentum),
-      "train_with: this optimizer leaves the momentum to the compressor's memory; compose its compressor with "
-      "momentum_correction{}, or leave the parameter uncompressed.");
-  static_assert(
-      later || need_of<M>() != memory_need::none || meets<C>(memory_need::none),
-      "train_with: this optimizer keeps the estimate of the gradient itself; compose its compressor without a "
-      "feedback.");
-  return true;
-}
-}  // namespace detail
 
 /// What the driver wants next: a gradient at the parameters as they are now.
 struct gradient_request {
@@ -361,70 +268,11 @@ class driver {
   }
 
   /// Writes this rank's parameters, momenta, memories and numbers, the reducer's included. A file a rank.
-  void save(std::ostream& to) {
-    if (in_step()) throw misuse("save was called inside a step; take its gradients first");
-    std::ostringstream inner;
-    reducer_->save(inner);
-    checkpoint::write_sized(to, std::move(inner).str());
-    std::vector<checkpoint::field> all;
-    for (auto& m : members_)
-      m->work->visit([&](char const* name, float* data, std::size_t n) {
-        all.push_back({m->name, describe(as_made_), name, {data, n}});
-      });
-    std::string changed;
-    for (auto const& [knob, value] : changed_knobs()) changed += (changed.empty() ? "" : ",") + knob + '=' + value;
-    checkpoint::write(to, header(), all,
-                      {{"", describe(as_made_), changed},
-                       {"clock", describe(as_made_), std::to_string(sample_) + (prepared_ ? "+" : "")}});
-  }
+  void save(std::ostream& to);
   /// Reads what `save` wrote on this rank number of a world of this size, by an optimizer that was made with the same
   /// knobs and has the same parameters; knobs as they were set then, and parameters, included. All or nothing; throws
   /// `state_error`.
-  void load(std::istream& from) {
-    if (in_step()) throw misuse("load was called inside a step; take its gradients first");
-    std::string const who = here();
-    auto inner = checkpoint::read_sized(
-        from, who + "the checkpoint of the driver is missing or truncated; use what driver.save wrote");
-
-    // Into a copy first: what does not fit the reducer must not have changed the optimizer.
-    std::vector<std::vector<float>> read;
-    std::vector<std::span<float>> into;
-    auto changed = as_made_;
-    std::uint64_t sample = 0;
-    bool prepared = false;
-    auto const h = checkpoint::read(from, header(), [&](auto const& notes) {
-      std::vector<checkpoint::field> fields;
-      for (auto const& note : notes) {
-        if (note.method != describe(as_made_))
-          throw state_error(who + "the checkpoint is of " + note.method + " and this is " + describe(as_made_) +
-                            "; make the driver as it was and use set after load");
-        if (note.tensor == "clock") {
-          prepared = note.text.ends_with('+');
-          static_cast<void>(std::from_chars(note.text.data(), note.text.data() + note.text.size(), sample));
-        } else {
-          take_knobs(note.text, changed);
-        }
-      }
-      for (auto& m : members_)
-        m->work->visit([&](char const* name, float* data, std::size_t n) {
-          read.emplace_back(n);
-          into.emplace_back(data, n);
-          fields.push_back({m->name, describe(as_made_), name, {}});
-        });
-      for (std::size_t i = 0; i < fields.size(); ++i) fields[i].values = read[i];
-      return fields;
-    });
-    reducer_->load(inner);
-    for (std::size_t i = 0; i < read.size(); ++i) std::copy(read[i].begin(), read[i].end(), into[i].begin());
-    method_ = changed;
-    number_ = h.step;
-    sample_ = sample;
-    prepared_ = prepared;
-    can_undo_ = at_point_ = false;
-    gradient_ = 0;
-    knows_start_ = false;
-    place();
-  }
+  void load(std::istream& from);
 
   /// What the reducer knows a parameter as, for `reducer.set`, `follow` and `watch` of its compressor.
   [[nodiscard]] handle tensor(parameter p, channel by = channel::first) const {
@@ -561,51 +409,11 @@ class driver {
     knows_start_ = true;
     declare();
   }
-  static std::vector<detail::live_knob> knobs_of(Method& m) {
-    std::vector<detail::live_knob> knobs;
-    detail::append_knobs(m, knobs);
-    return knobs;
-  }
+  static std::vector<detail::live_knob> knobs_of(Method& m);
   /// Returns the knob's full name.
-  std::string change(std::string_view knob, std::string_view value) {
-    if (in_step()) throw misuse("a knob was set inside a step; take its gradients first");
-    auto changed = method_;
-    knob_change c;
-    try {
-      c = change_knob(knobs_of(changed), knob, value);
-      check(changed);
-    } catch (configuration_error const& e) {
-      throw misuse(e.what());
-    }
-    if (c.before != c.after) {
-      method_ = changed;
-      declare();
-      if (!c.name.ends_with(".learning_rate")) at_point_ = false;  // where it lies may hang on any other
-    }
-    return c.name;
-  }
-  texts changed_knobs() {
-    auto made = as_made_;
-    auto const before = knobs_of(made), after = knobs_of(method_);
-    texts all;
-    for (std::size_t i = 0; i < after.size(); ++i)
-      if (auto const text = after[i].text(after[i].field); text != before[i].text(before[i].field))
-        all[after[i].name] = text;
-    return all;
-  }
-  void take_knobs(std::string_view rest, Method& to) const {
-    try {
-      while (!rest.empty()) {
-        auto const item = rest.substr(0, rest.find(','));
-        rest.remove_prefix(std::min(rest.size(), item.size() + 1));
-        auto const equals = std::min(item.find('='), item.size() - 1);
-        change_knob(knobs_of(to), item.substr(0, equals), item.substr(equals + 1));
-      }
-      check(to);
-    } catch (configuration_error const& e) {
-      throw state_error(here() + "the checkpoint has a knob that does not fit: " + e.what());
-    }
-  }
+  std::string change(std::string_view knob, std::string_view value);
+  texts changed_knobs();
+  void take_knobs(std::string_view rest, Method& to) const;
   checkpoint::header header() const {
     return {static_cast<std::uint32_t>(reducer_->rank()), static_cast<std::uint32_t>(reducer_->size()), number_,
             reducer_->seed()};
@@ -621,3 +429,6 @@ driver<Exec, Method, C...> train_with(reducer<Exec>& over, Method const& method,
 }
 
 }  // namespace gradpress
+
+#include <gradpress/optimizer/driver/knobs.hpp>
+#include <gradpress/optimizer/driver/state.hpp>
