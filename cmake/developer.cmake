@@ -14,3 +14,7 @@ mark_as_advanced(GRADPRESS_CCACHE)
 if(GRADPRESS_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${GRADPRESS_CCACHE}")
 endif()
+
+# gcc looks for garbage whenever 128 MiB or as much again have come, which takes a fifth of the time in which our suites
+# compile. Hardly one of them needs a gigabyte in all.
+add_compile_options("$<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-heapsize=1000000>")
