@@ -11,9 +11,15 @@
 #include <cstdlib>
 #include <cstring>
 
-// nvcc's host pass does not parse every intrinsic; there, and on other machines, the portable path serves. Where kernels
-// are compiled elsewhere, nobody needs the intrinsics: they are half a second of every file.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__CUDACC__) && GRADPRESS_BODIES
+// Where nvcc compiles for a device, where an old one compiles for the host (it does not parse every intrinsic), and on other
+// machines, the portable path serves. Where kernels are compiled elsewhere, nobody needs the intrinsics: they are half a
+// second of every file.
+#if defined(__CUDACC__) && (defined(__CUDA_ARCH__) || !defined(__CUDACC_VER_MAJOR__) || __CUDACC_VER_MAJOR__ < 13)
+#define GRADPRESS_PARSES_INTRINSICS 0
+#else
+#define GRADPRESS_PARSES_INTRINSICS 1
+#endif
+#if defined(__x86_64__) && defined(__GNUC__) && GRADPRESS_PARSES_INTRINSICS && GRADPRESS_BODIES
 #define GRADPRESS_X86 1
 // gcc 12 takes the undefined sources of masked intrinsics for uninitialised variables (its bug 105593).
 #pragma GCC diagnostic push

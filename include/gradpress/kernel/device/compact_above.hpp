@@ -49,10 +49,16 @@ struct compact_collect {
     auto const* const x = job.x.data() + begin;
     auto const threshold = job.threshold;
 
+    // Four elements a thread at a time: their loads are on their way at once, and a scan has a quarter of the rounds.
+    auto const fours = (size + 3) / 4;
     index_t hits = 0;
     Kokkos::parallel_reduce(
-        Kokkos::TeamThreadRange(team, size),
-        [&](index_t i, index_t& sum) { sum += static_cast<index_t>(magnitude_bits(x[i]) >= threshold); }, hits);
+        Kokkos::TeamThreadRange(team, fours),
+        [&](index_t part, index_t& sum) {
+          for (index_t i = 4 * part; i < 4 * part + 4; ++i)
+            sum += static_cast<index_t>(i < size && magnitude_bits(x[i]) >= threshold);
+        },
+        hits);
     index_t first = 0;
     Kokkos::single(
         Kokkos::PerTeam(team),
@@ -64,14 +70,18 @@ struct compact_collect {
         first);
     auto const capacity = static_cast<index_t>(job.pool_index.extent(0));
     if (hits == 0 || first > capacity || hits > capacity - first) return;
-    Kokkos::parallel_scan(Kokkos::TeamThreadRange(team, size), [&](index_t i, index_t& to, bool last_pass) {
-      auto const v = x[i];
-      if (magnitude_bits(v) < threshold) return;
-      if (last_pass) {
-        job.pool_index(first + to) = begin + i;
-        job.pool_value(first + to) = v;
+    Kokkos::parallel_scan(Kokkos::TeamThreadRange(team, fours), [&](index_t part, index_t& to, bool last_pass) {
+      float v[4];
+      for (index_t u = 0; u < 4; ++u) v[u] = 4 * part + u < size ? x[4 * part + u] : 0.f;
+      for (index_t u = 0; u < 4; ++u) {
+        auto const i = 4 * part + u;
+        if (i >= size || magnitude_bits(v[u]) < threshold) continue;
+        if (last_pass) {
+          job.pool_index(first + to) = begin + i;
+          job.pool_value(first + to) = v[u];
+        }
+        ++to;
       }
-      ++to;
     });
   }
 };

@@ -29,7 +29,8 @@ struct int_encoding {
   [[nodiscard]] KOKKOS_INLINE_FUNCTION float signal(std::size_t i) const { return e ? g[i] + e[i] : g[i]; }
 };
 
-/// A team a block: the maximum, then 16 elements a thread, which share one random block.
+/// A team a block: the maximum, then the codes; four elements a thread at a time, so that neighbours share lines of memory.
+/// Four threads make the same random block, of which each uses a word: that costs less than passing words around.
 template <class Exec>
 struct int_encode_block {
   using team_type = typename Kokkos::TeamPolicy<Exec>::member_type;
@@ -37,15 +38,15 @@ struct int_encode_block {
 
   KOKKOS_FUNCTION void operator()(team_type const& team) const {
     auto const which = static_cast<std::size_t>(team.league_rank()), begin = which * job.block;
-    auto const left = job.n - begin;
-    auto const size = static_cast<int>(left < job.block ? left : job.block);
+    auto const end = job.n - begin < job.block ? job.n : begin + job.block;
+    auto const fours = static_cast<int>((end - begin + 3) / 4);
 
     std::uint32_t top = 0;
     Kokkos::parallel_reduce(
-        Kokkos::TeamThreadRange(team, size),
-        [&](int i, std::uint32_t& most) {
-          auto const m = magnitude_bits(job.signal(begin + static_cast<std::size_t>(i)));
-          most = m > most ? m : most;
+        Kokkos::TeamThreadRange(team, fours),
+        [&](int part, std::uint32_t& most) {
+          auto const a = load(begin + 4 * static_cast<std::size_t>(part), end);
+          for (float const x : a.value) most = magnitude_bits(x) > most ? magnitude_bits(x) : most;
         },
         Kokkos::Max<std::uint32_t>(top));
     auto const step = make_int_step(top, job.bits, job.stochastic);
@@ -54,31 +55,43 @@ struct int_encode_block {
       if (top >= not_finite_from) Kokkos::atomic_fetch_or(job.not_finite, 1u);
     });
     auto* const codes = job.codes + 4 * ((job.n + job.block - 1) / job.block);
-    Kokkos::parallel_for(Kokkos::TeamThreadRange(team, (size + 15) / 16), [&](int part) {
-      auto const at = begin + 16 * static_cast<std::size_t>(part);
-      auto const end = begin + static_cast<std::size_t>(size), stop = at + 16 < end ? at + 16 : end;
-      encode(step, at, stop, codes + at * static_cast<std::size_t>(job.bits) / 8);
+    Kokkos::parallel_for(Kokkos::TeamThreadRange(team, fours), [&](int part) {
+      auto const at = begin + 4 * static_cast<std::size_t>(part);
+      encode(step, at, end, codes + at * static_cast<std::size_t>(job.bits) / 8);
     });
   }
 
-  /// Elements [at, stop), at most 16, from a multiple of 16 on.
-  KOKKOS_FUNCTION void encode(int_step const& step, std::size_t at, std::size_t stop, std::byte* to) const {
-    auto const random = job.stochastic ? philox(job.key, at / 16) : philox_block{};
-    unsigned byte = 0;
-    int filled = 0;
-    for (auto i = at; i < stop; ++i) {
-      auto const lane = static_cast<unsigned>(i - at);
-      auto const a = job.signal(i);
-      auto const q = int_code(a, step, job.stochastic, random.word[lane / 4] >> (8 * (lane % 4)) & 0xffu);
-      if (job.rest) job.rest[i] = a - static_cast<float>(q) * step.scale;
-      byte |= (static_cast<unsigned>(q) & ((1u << job.bits) - 1)) << filled;
-      filled += job.bits;
-      if (filled == 8 || i + 1 == stop) {
-        *to++ = static_cast<std::byte>(byte);
-        byte = 0;
-        filled = 0;
-      }
+  struct four {
+    float value[4];
+  };
+  /// The signal from `at` on, zeros from `end` on.
+  KOKKOS_FUNCTION four load(std::size_t at, std::size_t end) const {
+    four a;
+    for (std::size_t i = 0; i < 4; ++i) a.value[i] = at + i < end ? job.signal(at + i) : 0.f;
+    return a;
+  }
+
+  /// The next four elements from `at`, a multiple of 4, or as many as there are before `end`.
+  KOKKOS_FUNCTION void encode(int_step const& step, std::size_t at, std::size_t end, std::byte* to) const {
+    auto const random = job.stochastic ? philox(job.key, at / 16).word[at / 4 % 4] : 0u;
+    auto a = load(at, end);
+    std::uint32_t packed = 0;
+    for (int i = 0; i < 4; ++i) {
+      auto const q = int_code(a.value[i], step, job.stochastic, random >> (8 * i) & 0xffu);
+      a.value[i] -= static_cast<float>(q) * step.scale;
+      packed |= (static_cast<std::uint32_t>(q) & ((1u << job.bits) - 1)) << (i * job.bits);
     }
+    if (job.rest)
+      for (std::size_t i = 0; i < 4; ++i)
+        if (at + i < end) job.rest[at + i] = a.value[i];
+    auto const count = end - at < 4 ? end - at : std::size_t{4};
+    if (count == 4 && job.bits == 8)
+      *reinterpret_cast<std::uint32_t*>(to) = packed;
+    else if (count == 4 && job.bits == 4)
+      *reinterpret_cast<std::uint16_t*>(to) = static_cast<std::uint16_t>(packed);
+    else
+      for (std::size_t bit = 0; bit < count * static_cast<std::size_t>(job.bits); bit += 8)
+        *to++ = static_cast<std::byte>(packed >> bit & 0xffu);
   }
 };
 
