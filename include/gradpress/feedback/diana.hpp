@@ -6,6 +6,7 @@
 
 #include <gradpress/concepts/feedback.hpp>
 #include <gradpress/core/error.hpp>
+#include <gradpress/feedback/mirrored.hpp>
 #include <gradpress/kernel/blend.hpp>
 
 #include <utility>
@@ -40,18 +41,7 @@ struct diana {
   }
 
   template <class Exec>
-  struct state {
-    buffer<Exec> mine, mirror, spare;
-    state(diana const&, step<Exec> const& ctx, shape d)
-        : mine(kernel::zeros(ctx.exec, "gradpress::mine", d.size())),
-          mirror(kernel::zeros(ctx.exec, "gradpress::mirror", d.size())),
-          spare(kernel::zeros(ctx.exec, "gradpress::spare", d.size())) {}
-    template <class V>
-    void visit(V&& v) {
-      v("mine", mine);
-      v("mirror", mirror);
-    }
-  };
+  using state = detail::mirrored<Exec>;
 
   template <class Exec, class State>
   in<Exec> compensate(step<Exec> const& ctx, in<Exec> g, State& s, view<Exec> room) const {
@@ -76,8 +66,7 @@ struct diana {
   }
   template <class Rest, class State>
   void undo(Rest& rest, State& s) const {
-    std::swap(s.mine, rest);
-    std::swap(s.mirror, s.spare);
+    s.undo(rest);
   }
 
  private:

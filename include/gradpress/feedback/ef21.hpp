@@ -5,6 +5,7 @@
 /// Feedback: compress the change of the gradient against what the others already know of it.
 
 #include <gradpress/concepts/feedback.hpp>
+#include <gradpress/feedback/mirrored.hpp>
 #include <gradpress/kernel/dense.hpp>
 
 #include <utility>
@@ -27,18 +28,7 @@ struct ef21 {
   static constexpr bool keeps_gradient = true;
 
   template <class Exec>
-  struct state {
-    buffer<Exec> mine, mirror, spare;
-    state(ef21 const&, step<Exec> const& ctx, shape d)
-        : mine(kernel::zeros(ctx.exec, "gradpress::mine", d.size())),
-          mirror(kernel::zeros(ctx.exec, "gradpress::mirror", d.size())),
-          spare(kernel::zeros(ctx.exec, "gradpress::spare", d.size())) {}
-    template <class V>
-    void visit(V&& v) {
-      v("mine", mine);
-      v("mirror", mirror);
-    }
-  };
+  using state = detail::mirrored<Exec>;
 
   template <class Exec, class State>
   in<Exec> compensate(step<Exec> const& ctx, in<Exec> g, State& s, view<Exec> room) const {
@@ -56,14 +46,11 @@ struct ef21 {
   }
   template <class Exec, class State>
   void apply(step<Exec> const& ctx, view<Exec> update, State& s) const {
-    kernel::add(ctx.exec, update.data(), s.mirror.data(), s.spare.data(), update.extent(0));
-    kernel::copy(ctx.exec, s.spare.data(), update.extent(0), update.data());
-    std::swap(s.mirror, s.spare);
+    s.move_by(ctx, update);
   }
   template <class Rest, class State>
   void undo(Rest& rest, State& s) const {
-    std::swap(s.mine, rest);
-    std::swap(s.mirror, s.spare);
+    s.undo(rest);
   }
 };
 

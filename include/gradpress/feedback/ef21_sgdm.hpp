@@ -6,6 +6,7 @@
 
 #include <gradpress/concepts/feedback.hpp>
 #include <gradpress/core/error.hpp>
+#include <gradpress/feedback/mirrored.hpp>
 #include <gradpress/kernel/blend.hpp>
 
 #include <utility>
@@ -41,19 +42,16 @@ struct ef21_sgdm {
   }
 
   template <class Exec>
-  struct state {
-    buffer<Exec> average, mine, mirror, spare_average, spare;
-    state(ef21_sgdm const&, step<Exec> const& ctx, shape d)
-        : average(kernel::zeros(ctx.exec, "gradpress::average", d.size())),
-          mine(kernel::zeros(ctx.exec, "gradpress::mine", d.size())),
-          mirror(kernel::zeros(ctx.exec, "gradpress::mirror", d.size())),
-          spare_average(kernel::zeros(ctx.exec, "gradpress::spare_average", d.size())),
-          spare(kernel::zeros(ctx.exec, "gradpress::spare", d.size())) {}
+  struct state : detail::mirrored<Exec> {
+    buffer<Exec> average, spare_average;
+    state(ef21_sgdm const& f, step<Exec> const& ctx, shape d)
+        : detail::mirrored<Exec>(f, ctx, d),
+          average(kernel::zeros(ctx.exec, "gradpress::average", d.size())),
+          spare_average(kernel::zeros(ctx.exec, "gradpress::spare_average", d.size())) {}
     template <class V>
     void visit(V&& v) {
       v("average", average);
-      v("mine", mine);
-      v("mirror", mirror);
+      detail::mirrored<Exec>::visit(v);
     }
   };
 
@@ -72,15 +70,12 @@ struct ef21_sgdm {
   }
   template <class Exec, class State>
   void apply(step<Exec> const& ctx, view<Exec> update, State& s) const {
-    kernel::add(ctx.exec, update.data(), s.mirror.data(), s.spare.data(), update.extent(0));
-    kernel::copy(ctx.exec, s.spare.data(), update.extent(0), update.data());
-    std::swap(s.mirror, s.spare);
+    s.move_by(ctx, update);
   }
   template <class Rest, class State>
   void undo(Rest& rest, State& s) const {
     std::swap(s.average, s.spare_average);
-    std::swap(s.mine, rest);
-    std::swap(s.mirror, s.spare);
+    s.undo(rest);
   }
 
  private:
