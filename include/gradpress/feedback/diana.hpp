@@ -41,7 +41,9 @@ struct diana {
   }
 
   template <class Exec>
-  using state = detail::mirrored<Exec>;
+  struct state : detail::mirrored<Exec> {
+    using detail::mirrored<Exec>::mirrored;
+  };
 
   template <class Exec, class State>
   in<Exec> compensate(step<Exec> const& ctx, in<Exec> g, State& s, view<Exec> room) const {

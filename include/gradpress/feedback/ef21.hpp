@@ -28,7 +28,9 @@ struct ef21 {
   static constexpr bool keeps_gradient = true;
 
   template <class Exec>
-  using state = detail::mirrored<Exec>;
+  struct state : detail::mirrored<Exec> {
+    using detail::mirrored<Exec>::mirrored;
+  };
 
   template <class Exec, class State>
   in<Exec> compensate(step<Exec> const& ctx, in<Exec> g, State& s, view<Exec> room) const {
