@@ -39,8 +39,11 @@
 // For the small pieces of a loop body: a call would cost more than they do.
 #define GRADPRESS_AVX2_PIECE GRADPRESS_AVX2 __attribute__((always_inline)) inline
 #define GRADPRESS_AVX512_PIECE GRADPRESS_AVX512 __attribute__((always_inline)) inline
-// Small arrays of registers stay registers only if the loops over them are unrolled, which GCC does not do at -O2.
-#if defined(__clang__)
+// Small arrays of registers stay registers only if the loops over them are unrolled, which GCC does not do at -O2. nvcc knows
+// no such pragma for host code, and warns.
+#if defined(__CUDACC__)
+#define GRADPRESS_UNROLL
+#elif defined(__clang__)
 #define GRADPRESS_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define GRADPRESS_UNROLL _Pragma("GCC unroll 16")
