@@ -7,17 +7,18 @@
 
 #include <gradpress/concepts/optimizer.hpp>
 #include <gradpress/concepts/schedule.hpp>
+#include <gradpress/core/checkpoint.hpp>
 #include <gradpress/core/checksum.hpp>
+#include <gradpress/core/knobs.hpp>
 #include <gradpress/optimizer/driver/memory.hpp>
 #include <gradpress/reducer.hpp>
 
 #include <array>
 #include <cstdio>
 #include <functional>
-#include <limits>
+#include <map>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <tuple>
 #include <utility>
